@@ -1,0 +1,29 @@
+// A model as a Hugging Face folder: config.json, model.safetensors, tokenizer.json,
+// tokenizer_config.json, generation_config.json.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "messages/result.hpp"
+#include "model/model_config.hpp"
+#include "model/tokenizer.hpp"
+#include "model/weights.hpp"
+
+namespace tracewise {
+
+struct ModelFolder {
+  ModelConfig config;
+  std::shared_ptr<const Tokenizer> tokenizer;  // shared by every actor that reads or shows text
+  WeightsPtr weights;                          // version 0, in config.dtype
+};
+
+// Reads and checks everything; the first thing wrong is the error, with file and tensor named.
+Result<ModelFolder> load_model_folder(const std::filesystem::path& dir);
+
+// Writes the folder beside and renames it to `dir`, which must not exist or be a model folder.
+// On failure `dir` is as it was.
+Result<void> save_model_folder(const std::filesystem::path& dir, const ModelConfig& config,
+                               const Tokenizer& tokenizer, const Weights& weights);
+
+}  // namespace tracewise

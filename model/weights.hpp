@@ -1,0 +1,40 @@
+// One immutable version of a model's weights: a flat buffer and its manifest.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "messages/records.hpp"
+
+namespace tracewise {
+
+// Made by the learner once a version (learner/trainer) or read from a model folder
+// (model/model_folder). Any thread may read it.
+class Weights {
+ public:
+  // `bytes` is 64-byte aligned storage of manifest.bytes bytes.
+  Weights(WeightsManifest manifest, std::shared_ptr<std::byte[]> bytes)
+      : manifest_(std::move(manifest)), bytes_(std::move(bytes)) {}
+
+  const WeightsManifest& manifest() const { return manifest_; }
+  uint64_t version() const { return manifest_.version; }
+  std::span<const std::byte> bytes() const { return {bytes_.get(), manifest_.bytes}; }
+
+ private:
+  WeightsManifest manifest_;
+  std::shared_ptr<std::byte[]> bytes_;
+};
+
+// Shared by the learner, which made it, and every generator that still samples with it.
+using WeightsPtr = std::shared_ptr<const Weights>;
+
+// 64-byte aligned storage for `bytes` bytes, not initialised.
+std::shared_ptr<std::byte[]> allocate_weights(uint64_t bytes);
+
+// xxh3-64 of the buffer, as stored in WeightsManifest::checksum.
+uint64_t weights_checksum(std::span<const std::byte> bytes);
+
+}  // namespace tracewise
