@@ -1,0 +1,110 @@
+// fp32 CPU kernels of the decoder. Plain pointers, row-major, one thread a call; callers split the
+// work (model/ops.cpp). Compiled once for each instruction set and chosen at run time.
+//
+// Every row of a result is computed in an order that does not depend on which other rows are there:
+// so a token's logits are the same bits whatever shares its batch, and the same bits in the engine
+// (paged cache) and in the learner (packed sequences).
+#pragma once
+
+#include <cstdint>
+
+namespace tracewise::kernels {
+
+// Keys of a cache panel, and columns of a weight panel.
+inline constexpr int64_t kLanes = 16;
+
+inline constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+// Floats of packed weights for `columns` output columns and depth `depth`.
+inline constexpr int64_t packed_size(int64_t columns, int64_t depth) {
+  return round_up(columns, kLanes) * depth;
+}
+
+// Floats of one cache panel: kLanes keys of one head. Keys lie transposed [head_dim][kLanes]; values
+// lie in rows padded to whole lanes [kLanes][round_up(head_dim, kLanes)].
+inline constexpr int64_t key_panel_size(int64_t head_dim) { return head_dim * kLanes; }
+inline constexpr int64_t value_panel_size(int64_t head_dim) {
+  return kLanes * round_up(head_dim, kLanes);
+}
+
+// One sequence and head of packed causal attention. Strides are in floats between tokens.
+struct AttentionHead {
+  int64_t tokens = 0;    // T
+  int64_t head_dim = 0;  // hd
+  float scale = 1;
+  const float* q = nullptr;  // [T, hd]
+  int64_t q_stride = 0;      // of q, out, dout, dq
+  const float* k = nullptr;  // [T, hd]
+  const float* v = nullptr;  // [T, hd]
+  int64_t kv_stride = 0;     // of k, v, dk, dv
+  float* out = nullptr;      // [T, hd]
+  float* lse = nullptr;      // [T] log of the softmax denominator; stride lse_stride
+  int64_t lse_stride = 0;
+  // Backward only; dk and dv are added to.
+  const float* dout = nullptr;
+  float* dq = nullptr;
+  float* dk = nullptr;
+  float* dv = nullptr;
+};
+
+struct Table {
+  const char* name;  // "avx512", "avx2", "generic"
+
+  // W [out, in] -> panels of kLanes outputs: packed[out/16][in][16], the last panel zero-padded.
+  void (*pack_transposed)(const float* w, int64_t out, int64_t in, float* packed);
+  // B [depth, columns] -> panels of kLanes columns: packed[columns/16][depth][16].
+  void (*pack_rows)(const float* b, int64_t depth, int64_t columns, float* packed);
+  // y [rows, columns] = a [rows, depth] * packed, + bias [columns] where it is not null.
+  // lda, ldy: floats between rows.
+  void (*gemm)(const float* a, int64_t lda, const float* packed, const float* bias, int64_t rows,
+               int64_t depth, int64_t columns, float* y, int64_t ldy);
+  // c [m, n] += a^T b for rows [begin, end) of c; a [depth, m], b [depth, n].
+  void (*gemm_transposed_a)(const float* a, const float* b, int64_t depth, int64_t m, int64_t n,
+                            int64_t begin, int64_t end, float* c);
+
+  // y = x / sqrt(mean(x^2) + eps) * w for each of `rows` rows of `width`; rstd [rows] may be null.
+  void (*rms_norm)(const float* x, const float* w, int64_t rows, int64_t width, float eps, float* y,
+                   float* rstd);
+  // dx [rows, width]; dw [width] is added to.
+  void (*rms_norm_backward)(const float* dy, const float* x, const float* w, const float* rstd,
+                            int64_t rows, int64_t width, float* dx, float* dw);
+  // Rotates the two halves of each head by the token's angles: x, y [rows, heads, hd],
+  // cos, sin [positions, hd/2]. sign -1 turns back (the backward pass).
+  void (*rope)(const float* x, const int64_t* positions, const float* cos, const float* sin,
+               int64_t rows, int64_t heads, int64_t head_dim, float sign, float* y);
+  // y = silu(gate) * up, elementwise.
+  void (*swiglu)(const float* gate, const float* up, int64_t n, float* y);
+  void (*swiglu_backward)(const float* dy, const float* gate, const float* up, int64_t n,
+                          float* dgate, float* dup);
+
+  // Copies one head's key and value into slot `slot` of their panels.
+  void (*write_key)(const float* k, int64_t head_dim, int64_t slot, float* panel);
+  void (*write_value)(const float* v, int64_t head_dim, int64_t slot, float* panel);
+  // out [hd] = softmax(scale q K^T) V over the first `keys` keys. key_panels[i], value_panels[i]
+  // hold keys 16i..16i+15. scratch: round_up(keys, 16) floats. Returns the log of the denominator.
+  float (*attend)(const float* q, int64_t head_dim, float scale, int64_t keys,
+                  const float* const* key_panels, const float* const* value_panels, float* scratch,
+                  float* out);
+  // Whole sequence and head; `scratch` has attention_scratch_size(T, hd) floats.
+  void (*causal_attention)(const AttentionHead& head, float* scratch);
+  void (*causal_attention_backward)(const AttentionHead& head, float* scratch);
+};
+
+// Scratch of the two causal kernels: keys and values in both layouts, their gradients, three rows.
+inline constexpr int64_t attention_scratch_size(int64_t tokens, int64_t head_dim) {
+  const int64_t panels = round_up(tokens, kLanes) / kLanes;
+  return panels * (2 * key_panel_size(head_dim) + 4 * value_panel_size(head_dim)) +
+         3 * round_up(tokens, kLanes) + 4 * round_up(head_dim, kLanes);
+}
+
+// The fastest table that this CPU runs. TRACEWISE_ISA=avx2|generic in the environment chooses a
+// slower one (for tests). Constant over the life of the process.
+const Table& table();
+
+const Table& generic_table();
+#if defined(__x86_64__)
+const Table& avx2_table();
+const Table& avx512_table();
+#endif
+
+}  // namespace tracewise::kernels

@@ -1,0 +1,65 @@
+// 16 floats as one value, in GCC's vector notation: one register with AVX-512, two with AVX2.
+// Included by the kernel sources alone; everything has internal linkage, because the same text is
+// compiled for several instruction sets.
+#pragma once
+
+#include <cstdint>
+
+namespace {
+
+using v16 = float __attribute__((vector_size(64)));
+using v16i = int32_t __attribute__((vector_size(64)));
+using v16_unaligned = float __attribute__((vector_size(64), aligned(4), may_alias));
+
+inline __attribute__((always_inline)) v16 load(const float* p) {
+  return *reinterpret_cast<const v16_unaligned*>(p);
+}
+inline __attribute__((always_inline)) void store(float* p, v16 x) {
+  *reinterpret_cast<v16_unaligned*>(p) = x;
+}
+inline __attribute__((always_inline)) v16 splat(float x) { return x - v16{}; }
+
+// Loads and stores of the first n < 16 lanes; the rest reads as 0.
+inline v16 load_part(const float* p, int64_t n) {
+  v16 x{};
+  for (int64_t i = 0; i < n; ++i) x[i] = p[i];
+  return x;
+}
+inline void store_part(float* p, v16 x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) p[i] = x[i];
+}
+
+// Sum and maximum of the lanes, pairwise: the same order on every instruction set.
+inline float sum(v16 x) {
+  float a[16];
+  store(a, x);
+  for (int width = 8; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) a[i] += a[i + width];
+  return a[0];
+}
+inline __attribute__((always_inline)) v16 max(v16 a, v16 b) { return a > b ? a : b; }
+inline __attribute__((always_inline)) v16 min(v16 a, v16 b) { return a < b ? a : b; }
+inline float max_lane(v16 x) {
+  float best = x[0];
+  for (int i = 1; i < 16; ++i) best = x[i] > best ? x[i] : best;
+  return best;
+}
+
+// e^x to 2 ulp on [-87, 88], clamped outside: 2^n * p(r), |r| <= ln2/2, p of degree 6.
+inline __attribute__((always_inline)) v16 exp(v16 x) {
+  x = min(max(x, splat(-87.0f)), splat(88.0f));
+  const v16 round = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const v16 n = (x * splat(1.44269504f) + round) - round;
+  const v16 r = (x - n * splat(0.693359375f)) - n * splat(-2.12194440e-4f);
+  v16 p = splat(1.0f / 720);
+  p = p * r + splat(1.0f / 120);
+  p = p * r + splat(1.0f / 24);
+  p = p * r + splat(1.0f / 6);
+  p = p * r + splat(0.5f);
+  p = p * r + splat(1.0f);
+  p = p * r + splat(1.0f);
+  const v16i exponent = (__builtin_convertvector(n, v16i) + 127) << 23;
+  return p * reinterpret_cast<v16>(exponent);  // the same bits, as GCC casts vectors
+}
+
+}  // namespace

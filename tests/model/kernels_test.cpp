@@ -1,0 +1,271 @@
+// The kernels against plain loops in double, for sizes that leave partial panels and tiles, on every
+// instruction set that this CPU has.
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "model/kernels/kernels.hpp"
+
+using namespace tracewise;
+using kernels::Table;
+
+namespace {
+
+std::vector<const Table*> tables() {
+  std::vector<const Table*> all = {&kernels::generic_table()};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) all.push_back(&kernels::avx2_table());
+  if (__builtin_cpu_supports("avx512f")) all.push_back(&kernels::avx512_table());
+#endif
+  return all;
+}
+
+std::vector<float> random_floats(size_t n, uint32_t seed) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(n);
+  for (float& v : x) v = normal(generator);
+  return x;
+}
+
+double largest_difference(const std::vector<float>& a, const std::vector<double>& b) {
+  REQUIRE(a.size() == b.size());
+  double largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]));
+  return largest;
+}
+
+struct Attention {
+  int64_t tokens, head_dim;
+  std::vector<float> q, k, v, dout;
+  Attention(int64_t t, int64_t hd)
+      : tokens(t), head_dim(hd), q(random_floats(t * hd, 1)), k(random_floats(t * hd, 2)),
+        v(random_floats(t * hd, 3)), dout(random_floats(t * hd, 4)) {}
+
+  double weight(int64_t t, int64_t j, double scale) const {
+    double denominator = 0;
+    for (int64_t i = 0; i <= t; ++i) denominator += std::exp(scale * dot(q, t, k, i));
+    return std::exp(scale * dot(q, t, k, j)) / denominator;
+  }
+  double dot(const std::vector<float>& a, int64_t i, const std::vector<float>& b, int64_t j) const {
+    double s = 0;
+    for (int64_t d = 0; d < head_dim; ++d)
+      s += static_cast<double>(a[i * head_dim + d]) * b[j * head_dim + d];
+    return s;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a packed product equals the plain one for every remainder of rows and columns") {
+  for (const Table* table : tables()) {
+    for (int64_t rows : {1, 2, 11, 12, 13, 250}) {
+      for (int64_t columns : {1, 16, 24, 33, 96}) {
+        const int64_t depth = 37;
+        const auto a = random_floats(rows * depth, 1);
+        const auto w = random_floats(columns * depth, 2);
+        const auto bias = random_floats(columns, 3);
+        std::vector<float> packed(kernels::packed_size(columns, depth));
+        table->pack_transposed(w.data(), columns, depth, packed.data());
+        std::vector<float> y(rows * columns);
+        table->gemm(a.data(), depth, packed.data(), bias.data(), rows, depth, columns, y.data(),
+                    columns);
+        std::vector<double> expected(rows * columns);
+        for (int64_t r = 0; r < rows; ++r)
+          for (int64_t c = 0; c < columns; ++c) {
+            double s = bias[c];
+            for (int64_t k = 0; k < depth; ++k)
+              s += static_cast<double>(a[r * depth + k]) * w[c * depth + k];
+            expected[r * columns + c] = s;
+          }
+        INFO(table->name << " " << rows << "x" << columns);
+        CHECK(largest_difference(y, expected) < 2e-5);
+      }
+    }
+  }
+}
+
+TEST_CASE("a row of a product has the same bits whatever rows stand beside it") {
+  const int64_t depth = 96, columns = 192, rows = 64;
+  const auto a = random_floats(rows * depth, 1);
+  const auto w = random_floats(columns * depth, 2);
+  for (const Table* table : tables()) {
+    std::vector<float> packed(kernels::packed_size(columns, depth));
+    table->pack_transposed(w.data(), columns, depth, packed.data());
+    std::vector<float> together(rows * columns), alone(columns);
+    table->gemm(a.data(), depth, packed.data(), nullptr, rows, depth, columns, together.data(),
+                columns);
+    for (int64_t r = 0; r < rows; ++r) {
+      table->gemm(a.data() + r * depth, depth, packed.data(), nullptr, 1, depth, columns,
+                  alone.data(), columns);
+      CHECK(std::equal(alone.begin(), alone.end(), together.begin() + r * columns));
+    }
+  }
+}
+
+TEST_CASE("a product with the first factor transposed adds to what is there") {
+  for (const Table* table : tables()) {
+    for (int64_t m : {1, 12, 25}) {
+      for (int64_t n : {5, 16, 56}) {
+        const int64_t depth = 300;
+        const auto a = random_floats(depth * m, 1);
+        const auto b = random_floats(depth * n, 2);
+        std::vector<float> c = random_floats(m * n, 3);
+        std::vector<double> expected(c.begin(), c.end());
+        for (int64_t i = 0; i < m; ++i)
+          for (int64_t j = 0; j < n; ++j)
+            for (int64_t k = 0; k < depth; ++k)
+              expected[i * n + j] += static_cast<double>(a[k * m + i]) * b[k * n + j];
+        table->gemm_transposed_a(a.data(), b.data(), depth, m, n, 0, m, c.data());
+        INFO(table->name << " " << m << "x" << n);
+        CHECK(largest_difference(c, expected) < 1e-4);
+      }
+    }
+  }
+}
+
+TEST_CASE("packed causal attention equals softmax written out") {
+  for (const Table* table : tables()) {
+    for (int64_t tokens : {1, 15, 16, 33}) {
+      for (int64_t hd : {8, 24, 64, 80}) {
+        const Attention x(tokens, hd);
+        const double scale = 1 / std::sqrt(static_cast<double>(hd));
+        std::vector<double> expected(tokens * hd);
+        for (int64_t t = 0; t < tokens; ++t)
+          for (int64_t j = 0; j <= t; ++j)
+            for (int64_t d = 0; d < hd; ++d)
+              expected[t * hd + d] += x.weight(t, j, scale) * x.v[j * hd + d];
+        std::vector<float> out(tokens * hd), lse(tokens);
+        std::vector<float> scratch(kernels::attention_scratch_size(tokens, hd));
+        kernels::AttentionHead head;
+        head.tokens = tokens;
+        head.head_dim = head.q_stride = head.kv_stride = hd;
+        head.lse_stride = 1;
+        head.scale = static_cast<float>(scale);
+        head.q = x.q.data(), head.k = x.k.data(), head.v = x.v.data();
+        head.out = out.data(), head.lse = lse.data();
+        table->causal_attention(head, scratch.data());
+        INFO(table->name << " T=" << tokens << " hd=" << hd);
+        CHECK(largest_difference(out, expected) < 1e-5);
+      }
+    }
+  }
+}
+
+TEST_CASE("the gradients of attention equal the derivatives written out") {
+  const int64_t tokens = 19, hd = 24;
+  const Attention x(tokens, hd);
+  const double scale = 0.2;
+  std::vector<double> dq(tokens * hd), dk(tokens * hd), dv(tokens * hd);
+  for (int64_t t = 0; t < tokens; ++t) {
+    double delta = 0;
+    for (int64_t j = 0; j <= t; ++j) delta += x.weight(t, j, scale) * x.dot(x.dout, t, x.v, j);
+    for (int64_t j = 0; j <= t; ++j) {
+      const double p = x.weight(t, j, scale);
+      const double ds = p * (x.dot(x.dout, t, x.v, j) - delta) * scale;
+      for (int64_t d = 0; d < hd; ++d) {
+        dq[t * hd + d] += ds * x.k[j * hd + d];
+        dk[j * hd + d] += ds * x.q[t * hd + d];
+        dv[j * hd + d] += p * x.dout[t * hd + d];
+      }
+    }
+  }
+  for (const Table* table : tables()) {
+    std::vector<float> out(tokens * hd), lse(tokens), gq(tokens * hd), gk(tokens * hd),
+        gv(tokens * hd);
+    std::vector<float> scratch(kernels::attention_scratch_size(tokens, hd));
+    kernels::AttentionHead head;
+    head.tokens = tokens;
+    head.head_dim = head.q_stride = head.kv_stride = hd;
+    head.lse_stride = 1;
+    head.scale = static_cast<float>(scale);
+    head.q = x.q.data(), head.k = x.k.data(), head.v = x.v.data(), head.dout = x.dout.data();
+    head.out = out.data(), head.lse = lse.data();
+    head.dq = gq.data(), head.dk = gk.data(), head.dv = gv.data();
+    table->causal_attention(head, scratch.data());
+    table->causal_attention_backward(head, scratch.data());
+    INFO(table->name);
+    CHECK(largest_difference(gq, dq) < 1e-5);
+    CHECK(largest_difference(gk, dk) < 1e-5);
+    CHECK(largest_difference(gv, dv) < 1e-5);
+  }
+}
+
+TEST_CASE("a query over scattered panels has the bits of the packed sequence") {
+  const int64_t tokens = 21, hd = 24;
+  const Attention x(tokens, hd);
+  for (const Table* table : tables()) {
+    std::vector<float> out(tokens * hd), lse(tokens);
+    std::vector<float> scratch(kernels::attention_scratch_size(tokens, hd));
+    kernels::AttentionHead head;
+    head.tokens = tokens;
+    head.head_dim = head.q_stride = head.kv_stride = hd;
+    head.lse_stride = 1;
+    head.scale = 0.25f;
+    head.q = x.q.data(), head.k = x.k.data(), head.v = x.v.data();
+    head.out = out.data(), head.lse = lse.data();
+    table->causal_attention(head, scratch.data());
+
+    std::vector<float> keys(2 * kernels::key_panel_size(hd)), values(2 * kernels::value_panel_size(hd));
+    // The second panel lies before the first.
+    const float* key_panels[] = {keys.data() + kernels::key_panel_size(hd), keys.data()};
+    const float* value_panels[] = {values.data() + kernels::value_panel_size(hd), values.data()};
+    for (int64_t t = 0; t < tokens; ++t) {
+      table->write_key(&x.k[t * hd], hd, t % 16, const_cast<float*>(key_panels[t / 16]));
+      table->write_value(&x.v[t * hd], hd, t % 16, const_cast<float*>(value_panels[t / 16]));
+    }
+    std::vector<float> one(hd), scores(32);
+    for (int64_t t : {0, 15, 16, 20}) {
+      const float l = table->attend(&x.q[t * hd], hd, 0.25f, t + 1, key_panels, value_panels,
+                                    scores.data(), one.data());
+      CHECK(l == lse[t]);
+      CHECK(std::equal(one.begin(), one.end(), out.begin() + t * hd));
+    }
+  }
+}
+
+TEST_CASE("the norm, its gradient and the gated unit equal their formulas") {
+  const int64_t rows = 3;
+  for (const Table* table : tables()) {
+    for (int64_t width : {16, 24, 41}) {
+      const auto x = random_floats(rows * width, 1), w = random_floats(width, 2),
+                 dy = random_floats(rows * width, 3);
+      std::vector<float> y(rows * width), rstd(rows), dx(rows * width), dw(width);
+      table->rms_norm(x.data(), w.data(), rows, width, 1e-5f, y.data(), rstd.data());
+      table->rms_norm_backward(dy.data(), x.data(), w.data(), rstd.data(), rows, width, dx.data(),
+                               dw.data());
+      std::vector<double> ey(rows * width), edx(rows * width), edw(width);
+      for (int64_t r = 0; r < rows; ++r) {
+        double squares = 0, dot = 0;
+        for (int64_t i = 0; i < width; ++i) squares += std::pow(x[r * width + i], 2);
+        const double s = 1 / std::sqrt(squares / width + 1e-5);
+        for (int64_t i = 0; i < width; ++i) dot += dy[r * width + i] * w[i] * x[r * width + i];
+        for (int64_t i = 0; i < width; ++i) {
+          const int64_t at = r * width + i;
+          ey[at] = x[at] * s * w[i];
+          edx[at] = dy[at] * w[i] * s - x[at] * dot * s * s * s / width;
+          edw[i] += dy[at] * x[at] * s;
+        }
+      }
+      INFO(table->name << " width " << width);
+      CHECK(largest_difference(y, ey) < 1e-5);
+      CHECK(largest_difference(dx, edx) < 1e-5);
+      CHECK(largest_difference(dw, edw) < 1e-5);
+
+      std::vector<float> gated(width), dgate(width), dup(width);
+      table->swiglu(x.data(), w.data(), width, gated.data());
+      table->swiglu_backward(dy.data(), x.data(), w.data(), width, dgate.data(), dup.data());
+      std::vector<double> eg(width), edg(width), edu(width);
+      for (int64_t i = 0; i < width; ++i) {
+        const double s = 1 / (1 + std::exp(-static_cast<double>(x[i])));
+        eg[i] = x[i] * s * w[i];
+        edg[i] = dy[i] * w[i] * s * (1 + x[i] * (1 - s));
+        edu[i] = dy[i] * x[i] * s;
+      }
+      CHECK(largest_difference(gated, eg) < 1e-5);
+      CHECK(largest_difference(dgate, edg) < 1e-5);
+      CHECK(largest_difference(dup, edu) < 1e-5);
+    }
+  }
+}
