@@ -10,9 +10,9 @@ namespace tracewise {
 
 }  // namespace tracewise
 
-#define TW_CHECK(condition, message)                                            \
-  do {                                                                          \
-    if (!(condition)) [[unlikely]] {                                            \
-      ::tracewise::check_failed(__FILE__, __LINE__, #condition, (message));     \
-    }                                                                           \
+#define TW_CHECK(condition, message)                                        \
+  do {                                                                      \
+    if (!(condition)) [[unlikely]] {                                        \
+      ::tracewise::check_failed(__FILE__, __LINE__, #condition, (message)); \
+    }                                                                       \
   } while (false)

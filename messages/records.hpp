@@ -30,11 +30,11 @@ struct Prompt {
 
 // How the next token is drawn. temperature 0 is greedy; then the filters have no effect.
 struct SamplingParams {
-  float temperature = 1.0f;     // >= 0
-  int32_t top_k = 0;            // keep the k likeliest tokens; 0 keeps all
-  float top_p = 1.0f;           // (0, 1]; keep the smallest set with at least this probability
-  float min_p = 0.0f;           // [0, 1); drop tokens below min_p times the likeliest one
-  int32_t max_new_tokens = 128; // >= 1
+  float temperature = 1.0f;      // >= 0
+  int32_t top_k = 0;             // keep the k likeliest tokens; 0 keeps all
+  float top_p = 1.0f;            // (0, 1]; keep the smallest set with at least this probability
+  float min_p = 0.0f;            // [0, 1); drop tokens below min_p times the likeliest one
+  int32_t max_new_tokens = 128;  // >= 1
   bool operator==(const SamplingParams&) const = default;
 };
 
@@ -68,11 +68,11 @@ enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kFailed };
 // What became of a sample that could not be used. kNone means that it can be.
 enum class FailureClass : uint8_t {
   kNone,
-  kPromptTooLong,    // prompt + 1 does not fit the model's context
-  kEngine,           // the engine could not finish it
-  kVerifierError,    // the verifier failed: its reward is unknown, not 0
+  kPromptTooLong,  // prompt + 1 does not fit the model's context
+  kEngine,         // the engine could not finish it
+  kVerifierError,  // the verifier failed: its reward is unknown, not 0
   kVerifierTimeout,
-  kProbe,            // its values could not be probed
+  kProbe,  // its values could not be probed
   kCancelled,
 };
 
@@ -88,17 +88,17 @@ struct Failure {
 struct Rollout {
   GroupKey key;
   Purpose purpose = Purpose::kTrain;
-  uint32_t sample = 0;                   // 0..G-1
-  uint32_t group_samples = 1;            // G
-  Prompt prompt;                         // [P] tokens
-  std::vector<int32_t> tokens;           // [T] response with its stop token, if it ended with one
-  std::vector<float> logprobs;           // [T] nats under the distribution that sampled the token
-  std::vector<float> policy_logprobs;    // [T] nats at temperature 1 with no filter
-  std::vector<uint64_t> versions;        // [T] weights version that sampled each token
+  uint32_t sample = 0;                 // 0..G-1
+  uint32_t group_samples = 1;          // G
+  Prompt prompt;                       // [P] tokens
+  std::vector<int32_t> tokens;         // [T] response with its stop token, if it ended with one
+  std::vector<float> logprobs;         // [T] nats under the distribution that sampled the token
+  std::vector<float> policy_logprobs;  // [T] nats at temperature 1 with no filter
+  std::vector<uint64_t> versions;      // [T] weights version that sampled each token
   FinishReason finish = FinishReason::kStop;
-  uint64_t lease = 0;                    // KV lease on `generator`; 0: none
-  uint32_t generator = 0;                // which generator holds the lease
-  double generate_seconds = 0;           // its share of the engine's time
+  uint64_t lease = 0;           // KV lease on `generator`; 0: none
+  uint32_t generator = 0;       // which generator holds the lease
+  double generate_seconds = 0;  // its share of the engine's time
   Failure failure;
   bool operator==(const Rollout&) const = default;
 };
@@ -116,7 +116,7 @@ struct ProbeRequest {
   uint32_t sample = 0;
   uint64_t lease = 0;
   ProbeKind kind = ProbeKind::kScore;
-  std::vector<int32_t> prefix_ends;    // [K] ends in prompt + response, ascending; prefix_ends[0] = P
+  std::vector<int32_t> prefix_ends;  // [K] ends in prompt + response, ascending; prefix_ends[0] = P
   std::vector<int32_t> probe_tokens;   // appended to every prefix; may be empty for kScore
   std::vector<int32_t> target_tokens;  // [n >= 1] for kScore
   uint32_t continuations = 1;          // N >= 1 for kGenerate
@@ -129,12 +129,13 @@ struct ProbeResult {
   GroupKey key;
   uint32_t sample = 0;
   uint64_t lease = 0;
-  std::vector<float> target_logprobs;                // [K * n] nats, boundary-major, for kScore
-  std::vector<std::vector<int32_t>> continuations;   // [K * N] token lists, for kGenerate
-  uint64_t version = 0;         // weights version that answered
-  uint64_t probe_tokens = 0;    // tokens computed for it: tails, and the prefix where it was prefilled
-  bool prefilled_again = false; // the lease had expired
-  double probe_seconds = 0;     // its share of the engine's time
+  std::vector<float> target_logprobs;               // [K * n] nats, boundary-major, for kScore
+  std::vector<std::vector<int32_t>> continuations;  // [K * N] token lists, for kGenerate
+  uint64_t version = 0;                             // weights version that answered
+  uint64_t probe_tokens =
+      0;  // tokens computed for it: tails, and the prefix where it was prefilled
+  bool prefilled_again = false;  // the lease had expired
+  double probe_seconds = 0;      // its share of the engine's time
   Failure failure;
   bool operator==(const ProbeResult&) const = default;
 };
@@ -176,19 +177,19 @@ struct StepPair {
 
 // Sums over a group's rollouts; metrics are ratios of them, so they add up over groups.
 struct GroupStats {
-  uint32_t rollouts = 0;           // good ones (no failure)
+  uint32_t rollouts = 0;  // good ones (no failure)
   uint32_t failures = 0;
   double reward_sum = 0;
   uint64_t response_tokens = 0;
   uint64_t steps = 0;
-  uint64_t truncated = 0;          // rollouts that ended by length
+  uint64_t truncated = 0;  // rollouts that ended by length
   uint32_t probed_rollouts = 0;
-  uint64_t solving_tokens = 0;     // of probed rollouts: up to the first step end with V_k > 0.9
-  uint64_t checking_tokens = 0;    // the tokens after it
-  uint64_t right_to_wrong = 0;     // steps with V_{k-1} > 0.5 and V_k < 0.5
-  uint64_t value_steps = 0;        // number of (V_{k-1}, V_k) pairs behind right_to_wrong
-  double brier_sum = 0;            // sum of (V_k - R)^2
-  uint64_t values = 0;             // number of V_k behind brier_sum
+  uint64_t solving_tokens = 0;   // of probed rollouts: up to the first step end with V_k > 0.9
+  uint64_t checking_tokens = 0;  // the tokens after it
+  uint64_t right_to_wrong = 0;   // steps with V_{k-1} > 0.5 and V_k < 0.5
+  uint64_t value_steps = 0;      // number of (V_{k-1}, V_k) pairs behind right_to_wrong
+  double brier_sum = 0;          // sum of (V_k - R)^2
+  uint64_t values = 0;           // number of V_k behind brier_sum
   uint64_t probe_tokens = 0;
   double probe_seconds = 0;
   double generate_seconds = 0;
@@ -213,7 +214,8 @@ struct GroupFailed {
   bool operator==(const GroupFailed&) const = default;
 };
 
-// --- learner -> coordinator, learner -> generators ------------------------------------------------
+// --- learner -> coordinator, learner -> generators
+// ------------------------------------------------
 
 struct Metric {
   std::string name;  // "train/accuracy"
@@ -232,9 +234,9 @@ struct Commit {
 
 // One tensor of a flat weights buffer.
 struct TensorEntry {
-  std::string name;            // Hugging Face name
+  std::string name;  // Hugging Face name
   std::vector<int64_t> shape;
-  uint64_t offset = 0;         // bytes from the start of the buffer
+  uint64_t offset = 0;  // bytes from the start of the buffer
   uint64_t bytes = 0;
   bool operator==(const TensorEntry&) const = default;
 };
@@ -242,10 +244,10 @@ struct TensorEntry {
 // Says what a weights version consists of. Equal layouts for all versions of a run.
 struct WeightsManifest {
   uint64_t version = 0;
-  uint64_t epoch = 0;      // of the membership that the exchange was started with
-  std::string dtype;       // "F32" or "BF16", as in safetensors
-  uint64_t bytes = 0;      // of the whole buffer
-  uint64_t checksum = 0;   // xxh3-64 of the buffer
+  uint64_t epoch = 0;     // of the membership that the exchange was started with
+  std::string dtype;      // "F32" or "BF16", as in safetensors
+  uint64_t bytes = 0;     // of the whole buffer
+  uint64_t checksum = 0;  // xxh3-64 of the buffer
   std::vector<TensorEntry> tensors;
   bool operator==(const WeightsManifest&) const = default;
 };
@@ -261,7 +263,7 @@ struct WeightsDelivered {
   uint64_t version = 0;
   uint64_t epoch = 0;
   uint32_t generator = 0;
-  double seconds = 0;      // from WeightsReady to here
+  double seconds = 0;  // from WeightsReady to here
   bool operator==(const WeightsDelivered&) const = default;
 };
 

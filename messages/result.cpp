@@ -14,14 +14,22 @@ void check_failed(const char* file, int line, const char* condition, const std::
 
 const char* to_string(ErrorClass error_class) {
   switch (error_class) {
-    case ErrorClass::kBadInput: return "bad_input";
-    case ErrorClass::kUnsupported: return "unsupported";
-    case ErrorClass::kIo: return "io";
-    case ErrorClass::kCorrupt: return "corrupt";
-    case ErrorClass::kDeadline: return "deadline";
-    case ErrorClass::kResource: return "resource";
-    case ErrorClass::kCancelled: return "cancelled";
-    case ErrorClass::kInternal: return "internal";
+    case ErrorClass::kBadInput:
+      return "bad_input";
+    case ErrorClass::kUnsupported:
+      return "unsupported";
+    case ErrorClass::kIo:
+      return "io";
+    case ErrorClass::kCorrupt:
+      return "corrupt";
+    case ErrorClass::kDeadline:
+      return "deadline";
+    case ErrorClass::kResource:
+      return "resource";
+    case ErrorClass::kCancelled:
+      return "cancelled";
+    case ErrorClass::kInternal:
+      return "internal";
   }
   return "unknown";
 }

@@ -88,20 +88,20 @@ class [[nodiscard]] Result<void> {
 }  // namespace tracewise
 
 // Returns the error of `expression` from the enclosing function, if it has one.
-#define TW_TRY(expression)                                       \
-  do {                                                           \
-    if (auto tw_result = (expression); !tw_result.ok()) {        \
-      return tw_result.error();                                  \
-    }                                                            \
+#define TW_TRY(expression)                                \
+  do {                                                    \
+    if (auto tw_result = (expression); !tw_result.ok()) { \
+      return tw_result.error();                           \
+    }                                                     \
   } while (false)
 
 #define TW_CONCAT_INNER(a, b) a##b
 #define TW_CONCAT(a, b) TW_CONCAT_INNER(a, b)
 
 // TW_ASSIGN(auto x, f()): x is f()'s value, or f()'s error is returned from the enclosing function.
-#define TW_ASSIGN(declaration, expression)                       \
-  auto TW_CONCAT(tw_result_, __LINE__) = (expression);           \
-  if (!TW_CONCAT(tw_result_, __LINE__).ok()) {                   \
-    return TW_CONCAT(tw_result_, __LINE__).error();              \
-  }                                                              \
+#define TW_ASSIGN(declaration, expression)             \
+  auto TW_CONCAT(tw_result_, __LINE__) = (expression); \
+  if (!TW_CONCAT(tw_result_, __LINE__).ok()) {         \
+    return TW_CONCAT(tw_result_, __LINE__).error();    \
+  }                                                    \
   declaration = std::move(TW_CONCAT(tw_result_, __LINE__)).value()

@@ -1,0 +1,265 @@
+#include "messages/validate.hpp"
+
+#include <cmath>
+#include <limits>
+#include <span>
+#include <string_view>
+
+namespace tracewise {
+namespace {
+
+using std::to_string;
+
+Error broken(std::string_view place, const std::string& what) {
+  return corrupt(std::string(place) + ": " + what);
+}
+
+Result<void> check_tokens(std::string_view place, std::span<const int32_t> tokens) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0) {
+      return broken(place, "token " + to_string(i) + " is " + to_string(tokens[i]) +
+                               ", token ids are not negative");
+    }
+  }
+  return {};
+}
+
+Result<void> check_length(std::string_view place, size_t length, size_t wanted,
+                          std::string_view what) {
+  if (length == wanted) return {};
+  return broken(place, "has " + to_string(length) + " entries for " + to_string(wanted) + " " +
+                           std::string(what));
+}
+
+template <class T>
+Result<void> check_finite(std::string_view place, std::span<const T> numbers) {
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    if (!std::isfinite(numbers[i])) {
+      return broken(place, "entry " + to_string(i) + " is " + to_string(numbers[i]) +
+                               ", not a finite number");
+    }
+  }
+  return {};
+}
+
+Result<void> check_finite(std::string_view place, double number) {
+  if (std::isfinite(number)) return {};
+  return broken(place, "is " + to_string(number) + ", not a finite number");
+}
+
+// Strictly ascending from at least `first`.
+Result<void> check_ascending(std::string_view place, std::span<const int32_t> ends, int32_t first) {
+  int64_t least = first;
+  for (size_t i = 0; i < ends.size(); ++i) {
+    if (ends[i] < least) {
+      return broken(place, "entry " + to_string(i) + " is " + to_string(ends[i]) +
+                               ", it must be at least " + to_string(least));
+    }
+    least = int64_t{ends[i]} + 1;
+  }
+  return {};
+}
+
+Result<void> check_per_token(std::string_view place, std::span<const float> numbers,
+                             size_t tokens) {
+  TW_TRY(check_length(place, numbers.size(), tokens, "tokens"));
+  return check_finite(place, numbers);
+}
+
+bool in_unit(float x) { return x >= 0.0f && x <= 1.0f; }
+
+uint64_t dtype_bytes(std::string_view dtype) {
+  if (dtype == "F32") return 4;
+  if (dtype == "BF16") return 2;
+  return 0;
+}
+
+}  // namespace
+
+Result<void> validate(const Prompt& r) {
+  TW_TRY(check_tokens("Prompt.tokens", r.tokens));
+  return check_tokens("Prompt.gold_tokens", r.gold_tokens);
+}
+
+Result<void> validate(const SamplingParams& r) {
+  if (!std::isfinite(r.temperature) || r.temperature < 0) {
+    return broken("SamplingParams.temperature",
+                  "is " + to_string(r.temperature) + ", it must be at least 0");
+  }
+  if (r.top_k < 0) {
+    return broken("SamplingParams.top_k", "is " + to_string(r.top_k) + ", it must be at least 0");
+  }
+  if (!(r.top_p > 0 && r.top_p <= 1)) {
+    return broken("SamplingParams.top_p", "is " + to_string(r.top_p) + ", it must be in (0, 1]");
+  }
+  if (!(r.min_p >= 0 && r.min_p < 1)) {
+    return broken("SamplingParams.min_p", "is " + to_string(r.min_p) + ", it must be in [0, 1)");
+  }
+  if (r.max_new_tokens < 1) {
+    return broken("SamplingParams.max_new_tokens",
+                  "is " + to_string(r.max_new_tokens) + ", it must be at least 1");
+  }
+  return {};
+}
+
+Result<void> validate(const GroupKey&) { return {}; }
+
+Result<void> validate(const GroupTask& r) {
+  if (r.samples < 1) return broken("GroupTask.samples", "is 0, it must be at least 1");
+  TW_TRY(validate(r.sampling));
+  return validate(r.prompt);
+}
+
+Result<void> validate(const Failure&) { return {}; }
+
+Result<void> validate(const Rollout& r) {
+  if (r.sample >= r.group_samples) {
+    return broken("Rollout.sample",
+                  "is " + to_string(r.sample) + " in a group of " + to_string(r.group_samples));
+  }
+  TW_TRY(validate(r.prompt));
+  TW_TRY(check_tokens("Rollout.tokens", r.tokens));
+  TW_TRY(check_per_token("Rollout.logprobs", r.logprobs, r.tokens.size()));
+  TW_TRY(check_per_token("Rollout.policy_logprobs", r.policy_logprobs, r.tokens.size()));
+  TW_TRY(check_length("Rollout.versions", r.versions.size(), r.tokens.size(), "tokens"));
+  return check_finite("Rollout.generate_seconds", r.generate_seconds);
+}
+
+Result<void> validate(const ProbeRequest& r) {
+  TW_TRY(check_ascending("ProbeRequest.prefix_ends", r.prefix_ends, 0));
+  TW_TRY(check_tokens("ProbeRequest.probe_tokens", r.probe_tokens));
+  TW_TRY(check_tokens("ProbeRequest.target_tokens", r.target_tokens));
+  if (r.kind == ProbeKind::kScore && r.target_tokens.empty()) {
+    return broken("ProbeRequest.target_tokens", "is empty, there is nothing to score");
+  }
+  if (r.continuations < 1) {
+    return broken("ProbeRequest.continuations", "is 0, it must be at least 1");
+  }
+  return validate(r.sampling);
+}
+
+Result<void> validate(const ProbeResult& r) {
+  TW_TRY(check_finite<float>("ProbeResult.target_logprobs", r.target_logprobs));
+  for (const auto& tokens : r.continuations) {
+    TW_TRY(check_tokens("ProbeResult.continuations", tokens));
+  }
+  return check_finite("ProbeResult.probe_seconds", r.probe_seconds);
+}
+
+Result<void> validate(const TracedRollout& r) {
+  TW_TRY(validate(r.rollout));
+  TW_TRY(check_ascending("TracedRollout.step_ends", r.step_ends, 1));
+  const size_t tokens = r.rollout.tokens.size();
+  const bool failed = r.rollout.failure.failed();
+  const size_t end = r.step_ends.empty() ? 0 : static_cast<size_t>(r.step_ends.back());
+  if (end != tokens && !(failed && r.step_ends.empty())) {
+    return broken("TracedRollout.step_ends",
+                  "ends at " + to_string(end) + ", the response at " + to_string(tokens));
+  }
+  if (!r.values.empty()) {
+    TW_TRY(check_length("TracedRollout.values", r.values.size(), r.step_ends.size(), "steps"));
+  }
+  for (size_t k = 0; k < r.values.size(); ++k) {
+    if (!in_unit(r.values[k])) {
+      return broken("TracedRollout.values", "V_" + to_string(k) + " is " + to_string(r.values[k]) +
+                                                ", it must be in [0, 1]");
+    }
+  }
+  TW_TRY(check_finite("TracedRollout.reward", r.reward));
+  if (!failed && !in_unit(r.reward)) {
+    return broken("TracedRollout.reward", "is " + to_string(r.reward) + ", it must be in [0, 1]");
+  }
+  return check_finite("TracedRollout.probe_seconds", r.probe_seconds);
+}
+
+Result<void> validate(const AdvantageRollout& r) {
+  TW_TRY(check_tokens("AdvantageRollout.tokens", r.tokens));
+  if (r.prompt_tokens > r.tokens.size()) {
+    return broken("AdvantageRollout.prompt_tokens", "is " + to_string(r.prompt_tokens) + " of " +
+                                                        to_string(r.tokens.size()) + " tokens");
+  }
+  const size_t response = r.tokens.size() - r.prompt_tokens;
+  TW_TRY(check_per_token("AdvantageRollout.logprobs", r.logprobs, response));
+  TW_TRY(check_length("AdvantageRollout.versions", r.versions.size(), response, "tokens"));
+  return check_per_token("AdvantageRollout.advantages", r.advantages, response);
+}
+
+Result<void> validate(const StepPair& r) {
+  TW_TRY(check_tokens("StepPair.prefix", r.prefix));
+  TW_TRY(check_tokens("StepPair.chosen", r.chosen));
+  TW_TRY(check_tokens("StepPair.rejected", r.rejected));
+  if (r.chosen.empty() || r.rejected.empty())
+    return broken("StepPair", "one of its steps is empty");
+  if (!std::isfinite(r.margin) || r.margin <= 0) {
+    return broken("StepPair.margin", "is " + to_string(r.margin) + ", it must be above 0");
+  }
+  return {};
+}
+
+Result<void> validate(const GroupStats& r) {
+  TW_TRY(check_finite("GroupStats.reward_sum", r.reward_sum));
+  TW_TRY(check_finite("GroupStats.brier_sum", r.brier_sum));
+  TW_TRY(check_finite("GroupStats.probe_seconds", r.probe_seconds));
+  return check_finite("GroupStats.generate_seconds", r.generate_seconds);
+}
+
+Result<void> validate(const SampleGroup& r) {
+  for (const auto& rollout : r.rollouts) TW_TRY(validate(rollout));
+  for (const auto& pair : r.pairs) TW_TRY(validate(pair));
+  return validate(r.stats);
+}
+
+Result<void> validate(const GroupFailed& r) { return validate(r.failure); }
+
+Result<void> validate(const Metric&) { return {}; }
+
+Result<void> validate(const Commit&) { return {}; }
+
+Result<void> validate(const TensorEntry& r) {
+  for (const int64_t size : r.shape) {
+    if (size < 0) {
+      return broken("TensorEntry.shape",
+                    "of '" + r.name + "' holds " + to_string(size) + ", sizes are not negative");
+    }
+  }
+  if (r.bytes > std::numeric_limits<uint64_t>::max() - r.offset) {
+    return broken("TensorEntry.offset", "of '" + r.name + "' plus its bytes exceeds 64 bits");
+  }
+  return {};
+}
+
+Result<void> validate(const WeightsManifest& r) {
+  if (r.tensors.empty()) return {};
+  const uint64_t element_bytes = dtype_bytes(r.dtype);
+  if (element_bytes == 0) {
+    return broken("WeightsManifest.dtype", "is '" + r.dtype + "', it must be F32 or BF16");
+  }
+  for (const auto& tensor : r.tensors) {
+    TW_TRY(validate(tensor));
+    if (tensor.offset + tensor.bytes > r.bytes) {
+      return broken("WeightsManifest.tensors", "'" + tensor.name + "' ends at byte " +
+                                                   to_string(tensor.offset + tensor.bytes) +
+                                                   " of a buffer of " + to_string(r.bytes));
+    }
+    uint64_t needed = element_bytes;
+    for (const int64_t size : tensor.shape) {
+      if (__builtin_mul_overflow(needed, static_cast<uint64_t>(size), &needed)) {
+        return broken("WeightsManifest.tensors", "the shape of '" + tensor.name + "' overflows");
+      }
+    }
+    if (needed != tensor.bytes) {
+      return broken("WeightsManifest.tensors", "'" + tensor.name + "' has " +
+                                                   to_string(tensor.bytes) +
+                                                   " bytes, its shape needs " + to_string(needed));
+    }
+  }
+  return {};
+}
+
+Result<void> validate(const WeightsReady& r) { return validate(r.manifest); }
+
+Result<void> validate(const WeightsDelivered& r) {
+  return check_finite("WeightsDelivered.seconds", r.seconds);
+}
+
+}  // namespace tracewise
