@@ -21,6 +21,9 @@ struct ModelFolder {
 // Reads and checks everything; the first thing wrong is the error, with file and tensor named.
 Result<ModelFolder> load_model_folder(const std::filesystem::path& dir);
 
+// The same without the tokenizer's files: `tokenizer` is null. For commands that work on token ids.
+Result<ModelFolder> load_model_weights(const std::filesystem::path& dir);
+
 // Writes the folder beside and renames it to `dir`, which must not exist or be a model folder.
 // On failure `dir` is as it was.
 Result<void> save_model_folder(const std::filesystem::path& dir, const ModelConfig& config,

@@ -6,7 +6,24 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "model/model_config.hpp"
+
 namespace tracewise {
+
+WeightsManifest weights_layout(const ModelConfig& config) {
+  TW_CHECK(config.dtype == "F32" || config.dtype == "BF16", "dtype of weights: " + config.dtype);
+  const uint64_t item_bytes = config.dtype == "F32" ? 4 : 2;
+  WeightsManifest manifest;
+  manifest.dtype = config.dtype;
+  for (ParameterSpec& spec : parameter_specs(config)) {
+    uint64_t bytes = item_bytes;
+    for (const int64_t size : spec.shape) bytes *= static_cast<uint64_t>(size);
+    manifest.tensors.push_back(
+        {std::move(spec.name), std::move(spec.shape), manifest.bytes, bytes});
+    manifest.bytes += (bytes + 63) / 64 * 64;
+  }
+  return manifest;
+}
 
 std::shared_ptr<std::byte[]> allocate_weights(uint64_t bytes) {
   const uint64_t rounded = (bytes + 63) / 64 * 64;

@@ -11,6 +11,8 @@
 
 namespace tracewise {
 
+struct ModelConfig;
+
 // Made by the learner once a version (learner/trainer) or read from a model folder
 // (model/model_folder). Any thread may read it.
 class Weights {
@@ -30,6 +32,11 @@ class Weights {
 
 // Shared by the learner, which made it, and every generator that still samples with it.
 using WeightsPtr = std::shared_ptr<const Weights>;
+
+// The layout of every weights version of a model: entries in parameter_specs order, offsets
+// multiples of 64, dtype config.dtype. Version, epoch and checksum are 0. Bytes between tensors
+// must be 0, so that equal weights have equal checksums.
+WeightsManifest weights_layout(const ModelConfig& config);
 
 // 64-byte aligned storage for `bytes` bytes, not initialised.
 std::shared_ptr<std::byte[]> allocate_weights(uint64_t bytes);

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Writes the golden files of tests/data/models and tests/data/tokenizer with transformers.
+
+    python scripts/make_golden_model.py [OUT_DIR]        (needs torch, transformers, safetensors)
+
+models/NAME holds what save_pretrained writes for a tiny decoder with random weights, norms and biases
+included, and golden.json: {"tokens": [2][L] ids, "logits": [2][L][vocab]}, computed in fp32 also where
+the weights are stored in bf16.
+tokenizer/ holds what save_pretrained writes for the demo's 24 symbols, and golden.json: a list of
+{"text", "ids" (bos first), "plain_ids", "decoded" (of ids), "skipped" (specials left out)}.
+"""
+import json
+import pathlib
+import sys
+
+import tokenizers
+import torch
+import transformers
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SHAPE = dict(vocab_size=24, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+             max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0, torch_dtype="float32")
+MODELS = {
+    # grouped-query attention, untied head
+    "llama": transformers.LlamaConfig(**SHAPE, num_key_value_heads=2, rope_theta=100.0, rms_norm_eps=1e-5,
+                                      tie_word_embeddings=False),
+    "llama_tied": transformers.LlamaConfig(**SHAPE, num_key_value_heads=4, tie_word_embeddings=True),
+    # biases on q, k and v
+    "qwen2": transformers.Qwen2Config(**SHAPE, num_key_value_heads=2, rope_theta=1e6, tie_word_embeddings=True),
+    # q and k norms; head_dim is not hidden_size / num_attention_heads
+    "qwen3": transformers.Qwen3Config(**SHAPE, num_key_value_heads=1, head_dim=12, rope_theta=1e6,
+                                      tie_word_embeddings=False),
+}
+BF16 = {"llama_tied"}
+TOKENS = [[1, 5, 9, 23, 2, 7, 7, 12, 19, 20, 3], [1, 13, 4, 4, 4, 17, 16, 11, 0, 18, 21]]
+
+SYMBOLS = ["<pad>", "<bos>", "<eos>", "\n", *"0123456789", "+", "-", "*", "=", "ans ", "check ", " ok", " no", "wait", ","]
+SPECIAL = SYMBOLS[:3]
+TEXTS = ["", "3+8*2,4*7-1=\n", "3+8=1\ncheck 3+8=1 ok\n1*2=2\nwait\nans 27", "check 1-9=2 no\n", ",,==\n\n-*+"]
+
+
+def randomise(model, seed):
+    """Weights far enough from 0 that every term of the forward pass shows in the logits."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if "norm" in name:
+                parameter.copy_(1 + 0.3 * noise)
+            elif name.endswith("bias"):
+                parameter.copy_(0.5 * noise)
+            else:
+                parameter.copy_(noise * 1.5 / parameter.shape[-1] ** 0.5)
+
+
+def write_tokenizer(folder):
+    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel({s: i for i, s in enumerate(SYMBOLS)}, unk_token="<unk>"))
+    inner.add_special_tokens(SPECIAL)
+    spellable = sorted(SYMBOLS[3:], key=lambda s: -len(s))
+    pattern = "|".join("".join("\\" + c if c in "\\^$.|?*+()[]{}-/&~#" else c for c in s) for s in spellable)
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated")
+    inner.decoder = tokenizers.decoders.Fuse()
+    inner.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A <bos>:1 $B:1", special_tokens=[("<bos>", 1)])
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>",
+        clean_up_tokenization_spaces=False)
+    tokenizer.save_pretrained(folder)
+    golden = []
+    for text in TEXTS:
+        ids = tokenizer(text)["input_ids"] + [2]
+        golden.append({"text": text, "ids": ids, "plain_ids": tokenizer(text, add_special_tokens=False)["input_ids"],
+                       "decoded": tokenizer.decode(ids), "skipped": tokenizer.decode(ids, skip_special_tokens=True)})
+    (folder / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
+
+
+def main():
+    data = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "tests/data"
+    write_tokenizer(data / "tokenizer")
+    out = data / "models"
+    for seed, (name, config) in enumerate(MODELS.items()):
+        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+        randomise(model, seed)
+        folder = out / name
+        if name in BF16:
+            model.bfloat16().save_pretrained(folder)
+            model.float()
+        else:
+            model.save_pretrained(folder)
+        with torch.no_grad():
+            logits = model(torch.tensor(TOKENS)).logits
+        rounded = [[[round(x, 6) for x in row] for row in sequence] for sequence in logits.tolist()]
+        (folder / "golden.json").write_text(
+            json.dumps({"tokens": TOKENS, "logits": rounded}, separators=(",", ":")) + "\n")
+        print(f"{folder}: {sum(p.numel() for p in model.parameters())} weights, "
+              f"logits in [{logits.min():.2f}, {logits.max():.2f}]")
+
+
+if __name__ == "__main__":
+    main()
