@@ -1,0 +1,92 @@
+// A Llama-style decoder: RMSNorm, RoPE, grouped-query attention, SwiGLU, tied or untied head, optional
+// bias on q, k, v (Qwen2) and norm on q and k (Qwen3). The engine and the learner run this one class;
+// they differ in the Attention they hand it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "messages/result.hpp"
+#include "model/model_config.hpp"
+#include "model/ops.hpp"
+#include "model/weights.hpp"
+
+namespace tracewise {
+
+// What a token may look at. Called once a layer, in order.
+class Attention {
+ public:
+  virtual ~Attention() = default;
+  // q [N, heads, head_dim], k and v [N, kv_heads, head_dim], q and k rotated.
+  // Returns [N, heads, head_dim].
+  virtual at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v) = 0;
+};
+
+// Whole sequences one behind the other, without a cache: the learner's.
+class PackedAttention final : public Attention {
+ public:
+  // starts [S + 1]: sequence s is tokens starts[s] .. starts[s+1].
+  explicit PackedAttention(std::vector<int64_t> starts) : starts_(std::move(starts)) {}
+  at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
+                    const at::Tensor& v) override;
+
+ private:
+  std::vector<int64_t> starts_;
+};
+
+// One thread at a time may use a decoder. Parameters live in one flat tensor.
+class Decoder {
+ public:
+  enum class Mode { kInference, kTraining };
+
+  // kInference: no gradients, weights in the kernels' layout.
+  // kTraining: every parameter is a leaf whose gradient is a part of flat_gradient().
+  Decoder(const ModelConfig& config, Mode mode, at::Device device);
+
+  // Copies a version in. kBadInput if the layout is another model's; the old weights stay then.
+  Result<void> load(const Weights& weights);
+
+  // Copies the parameters out as version `version`, checksum filled in.
+  WeightsPtr snapshot(uint64_t version) const;
+
+  // tokens, positions: [N] int64 -> [N, width], before the final norm.
+  at::Tensor hidden(const at::Tensor& tokens, const at::Tensor& positions,
+                    Attention& attention) const;
+
+  // [R, width] -> [R, vocab] fp32
+  at::Tensor logits(const at::Tensor& hidden) const;
+
+  const ModelConfig& config() const { return config_; }
+  at::Device device() const { return flat_.device(); }
+  at::Tensor flat() const { return flat_; }                    // [bytes / element] with padding
+  at::Tensor flat_gradient() const { return flat_gradient_; }  // same shape; undefined in inference
+
+ private:
+  struct Layer {
+    at::Tensor input_norm, post_norm, q_norm, k_norm;
+    ops::LinearWeight q, k, v, out, gate, up, down;
+  };
+
+  at::Tensor take(const std::string& name);
+  at::Tensor attention_block(const Layer& layer, int64_t index, const at::Tensor& x,
+                             const at::Tensor& positions, Attention& attention) const;
+  void freeze();
+
+  ModelConfig config_;
+  Mode mode_;
+  WeightsManifest layout_;
+  at::Tensor flat_, flat_gradient_;
+  at::Tensor embedding_, final_norm_;
+  ops::LinearWeight head_;
+  std::vector<Layer> layers_;
+  ops::RopeTable rope_;
+};
+
+// "cpu" or "cuda:N". kUnsupported where this build or machine lacks the device.
+Result<at::Device> parse_device(const std::string& name);
+
+}  // namespace tracewise

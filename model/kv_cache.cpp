@@ -1,0 +1,175 @@
+#include "model/kv_cache.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <cmath>
+
+#include "model/kernels/kernels.hpp"
+
+namespace tracewise {
+namespace {
+
+using kernels::kLanes;
+
+bool uses_panels(const ModelConfig& config, at::Device device) {
+  return device.is_cpu() && config.dtype == "F32";
+}
+
+int64_t key_floats(int64_t head_dim) { return kernels::key_panel_size(head_dim); }
+int64_t value_floats(int64_t head_dim) { return kernels::value_panel_size(head_dim); }
+
+// Slots 0 .. tokens of a block table.
+std::vector<int64_t> slots_of(const PagedChunk& chunk, int64_t begin, int64_t end,
+                              int64_t block_tokens) {
+  std::vector<int64_t> slots;
+  for (int64_t t = begin; t < end; ++t)
+    slots.push_back(chunk.blocks[t / block_tokens] * block_tokens + t % block_tokens);
+  return slots;
+}
+
+}  // namespace
+
+KvCache::KvCache(const ModelConfig& config, int64_t blocks, int64_t block_tokens, at::Device device)
+    : kv_heads_(config.kv_heads), head_dim_(config.head_dim), blocks_(blocks),
+      block_tokens_(block_tokens), panels_(uses_panels(config, device)) {
+  TW_CHECK(block_tokens % kLanes == 0, "a cache block holds a multiple of 16 tokens");
+  if (panels_) {
+    const int64_t panels = blocks * (block_tokens / kLanes);
+    keys_ = at::zeros({config.layers, panels, kv_heads_, key_floats(head_dim_)}, at::kFloat);
+    values_ = at::zeros({config.layers, panels, kv_heads_, value_floats(head_dim_)}, at::kFloat);
+  } else {
+    const auto options = at::TensorOptions()
+                             .dtype(config.dtype == "F32" ? at::kFloat : at::kBFloat16)
+                             .device(device);
+    keys_ = at::zeros({config.layers, blocks * block_tokens, kv_heads_, head_dim_}, options);
+    values_ = at::zeros_like(keys_);
+  }
+}
+
+int64_t KvCache::bytes_per_block(const ModelConfig& config, int64_t block_tokens) {
+  const int64_t element = config.dtype == "F32" ? 4 : 2;
+  return 2 * config.layers * block_tokens * config.kv_heads * config.head_dim * element;
+}
+
+void KvCache::copy_block(int32_t from, int32_t to) {
+  const int64_t rows = panels_ ? block_tokens_ / kLanes : block_tokens_;
+  keys_.narrow(1, to * rows, rows).copy_(keys_.narrow(1, from * rows, rows));
+  values_.narrow(1, to * rows, rows).copy_(values_.narrow(1, from * rows, rows));
+}
+
+PagedAttention::PagedAttention(KvCache& cache, std::vector<PagedChunk> chunks)
+    : cache_(cache), chunks_(std::move(chunks)) {
+  std::vector<int64_t> slots;
+  starts_.push_back(0);
+  for (size_t c = 0; c < chunks_.size(); ++c) {
+    const PagedChunk& chunk = chunks_[c];
+    const int64_t end = chunk.context + chunk.tokens;
+    TW_CHECK(static_cast<int64_t>(chunk.blocks.size()) * cache.block_tokens_ >= end,
+             "a block table is too short for its tokens");
+    starts_.push_back(starts_.back() + chunk.tokens);
+    chunk_of_.insert(chunk_of_.end(), chunk.tokens, static_cast<int32_t>(c));
+    if (!cache.panels_) {
+      const auto some = slots_of(chunk, chunk.context, end, cache.block_tokens_);
+      slots.insert(slots.end(), some.begin(), some.end());
+    }
+  }
+  if (!cache.panels_) new_slots_ = at::tensor(slots, at::kLong).to(cache.keys_.device());
+}
+
+at::Tensor PagedAttention::attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
+                                  const at::Tensor& v) {
+  TW_CHECK(q.size(0) == starts_.back(), "the chunks do not cover the packed pass");
+  return cache_.panels_ ? attend_panels(layer, q, k, v) : attend_slots(layer, q, k, v);
+}
+
+at::Tensor PagedAttention::attend_panels(int64_t layer, const at::Tensor& q, const at::Tensor& k,
+                                         const at::Tensor& v) {
+  const kernels::Table& table = kernels::table();
+  const int64_t heads = q.size(1);
+  const int64_t kv_heads = cache_.kv_heads_;
+  const int64_t hd = cache_.head_dim_;
+  const int64_t panels_per_block = cache_.block_tokens_ / kLanes;
+  const at::Tensor layer_keys = cache_.keys_[layer];
+  const at::Tensor layer_values = cache_.values_[layer];
+  float* keys = layer_keys.data_ptr<float>();
+  float* values = layer_values.data_ptr<float>();
+  // Where key position t of a chunk lies: its panel's index, kv head 0.
+  const auto panel_of = [&](const PagedChunk& chunk, int64_t panel) {
+    return chunk.blocks[panel / panels_per_block] * panels_per_block + panel % panels_per_block;
+  };
+  const float* k_data = k.data_ptr<float>();
+  const float* v_data = v.data_ptr<float>();
+  at::parallel_for(0, q.size(0), 64, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      const PagedChunk& chunk = chunks_[chunk_of_[n]];
+      const int64_t t = chunk.context + n - starts_[chunk_of_[n]];
+      const int64_t panel = panel_of(chunk, t / kLanes) * kv_heads;
+      for (int64_t h = 0; h < kv_heads; ++h) {
+        table.write_key(k_data + (n * kv_heads + h) * hd, hd, t % kLanes,
+                        keys + (panel + h) * key_floats(hd));
+        table.write_value(v_data + (n * kv_heads + h) * hd, hd, t % kLanes,
+                          values + (panel + h) * value_floats(hd));
+      }
+    }
+  });
+
+  at::Tensor out = at::empty_like(q);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(hd));
+  at::parallel_for(0, q.size(0), 16, [&](int64_t begin, int64_t end) {
+    std::vector<const float*> key_panels, value_panels;
+    std::vector<float> scratch;
+    for (int64_t n = begin; n < end; ++n) {
+      const PagedChunk& chunk = chunks_[chunk_of_[n]];
+      const int64_t count = chunk.context + n - starts_[chunk_of_[n]] + 1;
+      const int64_t panels = kernels::round_up(count, kLanes) / kLanes;
+      if (static_cast<int64_t>(key_panels.size()) < panels) {
+        key_panels.resize(panels), value_panels.resize(panels), scratch.resize(panels * kLanes);
+      }
+      for (int64_t kv = 0; kv < kv_heads; ++kv) {
+        for (int64_t p = 0; p < panels; ++p) {
+          const int64_t at = panel_of(chunk, p) * kv_heads + kv;
+          key_panels[p] = keys + at * key_floats(hd);
+          value_panels[p] = values + at * value_floats(hd);
+        }
+        for (int64_t h = kv * (heads / kv_heads); h < (kv + 1) * (heads / kv_heads); ++h) {
+          const int64_t at = (n * heads + h) * hd;
+          table.attend(q.data_ptr<float>() + at, hd, scale, count, key_panels.data(),
+                       value_panels.data(), scratch.data(), out.data_ptr<float>() + at);
+        }
+      }
+    }
+  });
+  return out;
+}
+
+at::Tensor PagedAttention::attend_slots(int64_t layer, const at::Tensor& q, const at::Tensor& k,
+                                        const at::Tensor& v) {
+  const at::Tensor keys = cache_.keys_[layer];
+  const at::Tensor values = cache_.values_[layer];
+  at::Tensor all_keys = keys, all_values = values;
+  all_keys.index_copy_(0, new_slots_, k);
+  all_values.index_copy_(0, new_slots_, v);
+  const int64_t shared = q.size(1) / k.size(1);
+  std::vector<at::Tensor> outs;
+  for (size_t c = 0; c < chunks_.size(); ++c) {
+    const PagedChunk& chunk = chunks_[c];
+    const int64_t end = chunk.context + chunk.tokens;
+    const at::Tensor slots =
+        at::tensor(slots_of(chunk, 0, end, cache_.block_tokens_), at::kLong).to(q.device());
+    const auto past = [&](const at::Tensor& cache) {  // [1, heads, end, head_dim]
+      return cache.index_select(0, slots).transpose(0, 1).unsqueeze(0).repeat_interleave(shared, 1);
+    };
+    const at::Tensor mask =  // [tokens, end]
+        at::ones({chunk.tokens, end}, at::TensorOptions().dtype(at::kBool).device(q.device()))
+            .tril(chunk.context);
+    const at::Tensor query =
+        q.slice(0, starts_[c], starts_[c + 1]).transpose(0, 1).unsqueeze(0);
+    outs.push_back(at::scaled_dot_product_attention(query, past(keys), past(values), mask)
+                       .squeeze(0)
+                       .transpose(0, 1));
+  }
+  return at::cat(outs, 0);
+}
+
+}  // namespace tracewise

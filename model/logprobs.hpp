@@ -1,0 +1,44 @@
+// Log-probabilities of tokens, and the one place that knows which row predicts which token.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/decoder.hpp"
+
+namespace tracewise {
+
+// Logits row t - 1 predicts token t: the only shift-by-one of the tree.
+inline constexpr int64_t predicting_row(int64_t token_index) { return token_index - 1; }
+
+// logits [R, V] fp32 at temperature 1, targets [R] int64 -> [R] nats, with gradient.
+at::Tensor token_logprobs(const at::Tensor& logits, const at::Tensor& targets);
+
+// Entropy of each row's distribution. logits [R, V] fp32 -> [R] nats, without gradient.
+at::Tensor row_entropy(const at::Tensor& logits);
+
+// Several sequences packed one behind the other, and which of their tokens are to be predicted.
+struct PackedTokens {
+  std::vector<int64_t> tokens;     // [N]
+  std::vector<int64_t> positions;  // [N]; 0 at each sequence's start
+  std::vector<int64_t> starts;     // [S + 1]
+  std::vector<int64_t> rows;       // [R] rows of the packed pass that predict targets
+  std::vector<int64_t> targets;    // [R] token ids
+
+  // Appends a sequence whose tokens from `first` (>= 1) on are predicted.
+  void append(std::span<const int32_t> sequence, int64_t first);
+};
+
+// Logits of the predicting rows: [R, V] fp32.
+at::Tensor predict(const Decoder& decoder, const PackedTokens& packed);
+
+// Log-probability of tokens[1..] of each sequence, in passes of at most `budget` tokens where a
+// sequence fits. Result s has length sequences[s].size() - 1. No gradient.
+std::vector<std::vector<float>> score_sequences(const Decoder& decoder,
+                                                std::span<const std::vector<int32_t>> sequences,
+                                                int64_t budget);
+
+}  // namespace tracewise

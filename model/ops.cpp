@@ -1,0 +1,308 @@
+#include "model/ops.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+
+#include "messages/check.hpp"
+#include "model/kernels/kernels.hpp"
+
+namespace tracewise::ops {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using Tensors = torch::autograd::variable_list;
+
+float* data(const at::Tensor& x) { return x.data_ptr<float>(); }
+
+const kernels::Table& table() { return kernels::table(); }
+
+bool needs_gradient(const at::Tensor& x) { return c10::GradMode::is_enabled() && x.requires_grad(); }
+
+constexpr int64_t kRowGrain = 24;       // rows of a product below which no second thread is worth it
+constexpr int64_t kElementGrain = 1 << 15;
+
+// y [N, columns] = a [N, depth] * packed, rows shared out over the threads.
+at::Tensor multiply(const at::Tensor& a, const at::Tensor& packed, const at::Tensor& bias,
+                    int64_t columns) {
+  const int64_t rows = a.size(0);
+  const int64_t depth = a.size(1);
+  at::Tensor y = at::empty({rows, columns}, a.options());
+  const float* bias_data = bias.defined() && bias.numel() > 0 ? data(bias) : nullptr;
+  at::parallel_for(0, rows, kRowGrain, [&](int64_t begin, int64_t end) {
+    table().gemm(data(a) + begin * depth, depth, data(packed), bias_data, end - begin, depth,
+                 columns, data(y) + begin * columns, columns);
+  });
+  return y;
+}
+
+at::Tensor pack(const at::Tensor& weight) {
+  const int64_t out = weight.size(0);
+  const int64_t in = weight.size(1);
+  at::Tensor packed = at::empty({kernels::packed_size(out, in)}, weight.options());
+  table().pack_transposed(data(weight), out, in, data(packed));
+  return packed;
+}
+
+// A projection without bias passes an empty one: autograd takes no undefined inputs.
+struct LinearFunction : Function<LinearFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                            const at::Tensor& bias) {
+    ctx->save_for_backward({x, weight});
+    return multiply(x, pack(weight), bias, weight.size(0));
+  }
+
+  static Tensors backward(AutogradContext* ctx, Tensors gradients) {
+    const Tensors saved = ctx->get_saved_variables();
+    const at::Tensor& x = saved[0];
+    const at::Tensor& weight = saved[1];
+    const at::Tensor dy = gradients[0].contiguous();
+    const int64_t out = weight.size(0);
+    const int64_t in = weight.size(1);
+
+    at::Tensor packed = at::empty({kernels::packed_size(in, out)}, weight.options());
+    table().pack_rows(data(weight), out, in, data(packed));
+    at::Tensor dx = multiply(dy, packed, {}, in);
+
+    at::Tensor dweight = at::zeros_like(weight);
+    at::parallel_for(0, out, kRowGrain, [&](int64_t begin, int64_t end) {
+      table().gemm_transposed_a(data(dy), data(x), x.size(0), out, in, begin, end, data(dweight));
+    });
+    at::Tensor dbias = ctx->needs_input_grad(2) ? dy.sum(0) : at::Tensor();
+    return {dx, dweight, dbias};
+  }
+};
+
+struct RmsNormFunction : Function<RmsNormFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                            double eps) {
+    const int64_t width = x.size(-1);
+    const int64_t rows = x.numel() / width;
+    at::Tensor y = at::empty_like(x);
+    at::Tensor rstd = at::empty({rows}, x.options());
+    at::parallel_for(0, rows, kElementGrain / width + 1, [&](int64_t begin, int64_t end) {
+      table().rms_norm(data(x) + begin * width, data(weight), end - begin, width,
+                       static_cast<float>(eps), data(y) + begin * width, data(rstd) + begin);
+    });
+    ctx->save_for_backward({x, weight, rstd});
+    return y;
+  }
+
+  static Tensors backward(AutogradContext* ctx, Tensors gradients) {
+    const Tensors saved = ctx->get_saved_variables();
+    const at::Tensor& x = saved[0];
+    const at::Tensor dy = gradients[0].contiguous();
+    const int64_t width = x.size(-1);
+    const int64_t rows = x.numel() / width;
+    // Partial sums over chunks of a fixed size: the same bits for any number of threads.
+    constexpr int64_t kChunk = 512;
+    const int64_t chunks = (rows + kChunk - 1) / kChunk;
+    at::Tensor dx = at::empty_like(x);
+    at::Tensor dweight = at::zeros({chunks, width}, x.options());
+    at::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t c = begin; c < end; ++c) {
+        const int64_t row = c * kChunk;
+        table().rms_norm_backward(data(dy) + row * width, data(x) + row * width, data(saved[1]),
+                                  data(saved[2]) + row, std::min(kChunk, rows - row), width,
+                                  data(dx) + row * width, data(dweight) + c * width);
+      }
+    });
+    return {dx, dweight.sum(0), {}};
+  }
+};
+
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos,
+                  const at::Tensor& sin, float sign) {
+  const int64_t heads = x.size(1);
+  const int64_t head_dim = x.size(2);
+  at::Tensor y = at::empty_like(x);
+  const int64_t row = heads * head_dim;
+  at::parallel_for(0, x.size(0), kElementGrain / row + 1, [&](int64_t begin, int64_t end) {
+    table().rope(data(x) + begin * row, positions.data_ptr<int64_t>() + begin, data(cos), data(sin),
+                 end - begin, heads, head_dim, sign, data(y) + begin * row);
+  });
+  return y;
+}
+
+struct RopeFunction : Function<RopeFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& positions,
+                            const at::Tensor& cos, const at::Tensor& sin) {
+    ctx->save_for_backward({positions, cos, sin});
+    return rotate(x, positions, cos, sin, 1);
+  }
+  static Tensors backward(AutogradContext* ctx, Tensors gradients) {
+    const Tensors saved = ctx->get_saved_variables();
+    return {rotate(gradients[0].contiguous(), saved[0], saved[1], saved[2], -1), {}, {}, {}};
+  }
+};
+
+struct SwigluFunction : Function<SwigluFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up) {
+    ctx->save_for_backward({gate, up});
+    at::Tensor y = at::empty_like(gate);
+    at::parallel_for(0, gate.numel(), kElementGrain, [&](int64_t begin, int64_t end) {
+      table().swiglu(data(gate) + begin, data(up) + begin, end - begin, data(y) + begin);
+    });
+    return y;
+  }
+  static Tensors backward(AutogradContext* ctx, Tensors gradients) {
+    const Tensors saved = ctx->get_saved_variables();
+    const at::Tensor dy = gradients[0].contiguous();
+    at::Tensor dgate = at::empty_like(saved[0]);
+    at::Tensor dup = at::empty_like(saved[1]);
+    at::parallel_for(0, dy.numel(), kElementGrain, [&](int64_t begin, int64_t end) {
+      table().swiglu_backward(data(dy) + begin, data(saved[0]) + begin, data(saved[1]) + begin,
+                              end - begin, data(dgate) + begin, data(dup) + begin);
+    });
+    return {dgate, dup};
+  }
+};
+
+// Calls f(head, scratch) for every sequence and query head; the query heads that share a key head
+// run on one thread, because they add to the same gradient.
+template <class Fill>
+void for_each_head(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& starts,
+                   const Fill& fill) {
+  const int64_t heads = q.size(1);
+  const int64_t kv_heads = k.size(1);
+  const int64_t head_dim = q.size(2);
+  const int64_t sequences = static_cast<int64_t>(starts.size()) - 1;
+  at::parallel_for(0, sequences * kv_heads, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> scratch;
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t start = starts[i / kv_heads];
+      const int64_t kv_head = i % kv_heads;
+      kernels::AttentionHead head;
+      head.tokens = starts[i / kv_heads + 1] - start;
+      head.head_dim = head_dim;
+      head.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+      head.q_stride = heads * head_dim;
+      head.kv_stride = kv_heads * head_dim;
+      head.lse_stride = heads;
+      const auto size = static_cast<size_t>(kernels::attention_scratch_size(head.tokens, head_dim));
+      if (scratch.size() < size) scratch.resize(size);
+      const int64_t shared = heads / kv_heads;
+      for (int64_t h = kv_head * shared; h < (kv_head + 1) * shared; ++h) {
+        fill(head, start * head.q_stride + h * head_dim,
+             start * head.kv_stride + kv_head * head_dim, start * heads + h, scratch.data());
+      }
+    }
+  });
+}
+
+struct AttentionFunction : Function<AttentionFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v, const std::vector<int64_t>& starts) {
+    at::Tensor out = at::empty_like(q);
+    at::Tensor lse = at::empty({q.size(0), q.size(1)}, q.options());
+    for_each_head(q, k, starts,
+                  [&](kernels::AttentionHead head, int64_t at_q, int64_t at_kv, int64_t at_lse,
+                      float* scratch) {
+                    head.q = data(q) + at_q;
+                    head.k = data(k) + at_kv;
+                    head.v = data(v) + at_kv;
+                    head.out = data(out) + at_q;
+                    head.lse = data(lse) + at_lse;
+                    table().causal_attention(head, scratch);
+                  });
+    ctx->save_for_backward({q, k, v, out, lse});
+    ctx->saved_data["starts"] = starts;
+    return out;
+  }
+
+  static Tensors backward(AutogradContext* ctx, Tensors gradients) {
+    const Tensors saved = ctx->get_saved_variables();
+    const std::vector<int64_t> starts = ctx->saved_data["starts"].toIntVector();
+    const at::Tensor dout = gradients[0].contiguous();
+    at::Tensor dq = at::empty_like(saved[0]);
+    at::Tensor dk = at::zeros_like(saved[1]);
+    at::Tensor dv = at::zeros_like(saved[2]);
+    for_each_head(saved[0], saved[1], starts,
+                  [&](kernels::AttentionHead head, int64_t at_q, int64_t at_kv, int64_t at_lse,
+                      float* scratch) {
+                    head.q = data(saved[0]) + at_q;
+                    head.k = data(saved[1]) + at_kv;
+                    head.v = data(saved[2]) + at_kv;
+                    head.out = data(saved[3]) + at_q;
+                    head.lse = data(saved[4]) + at_lse;
+                    head.dout = data(dout) + at_q;
+                    head.dq = data(dq) + at_q;
+                    head.dk = data(dk) + at_kv;
+                    head.dv = data(dv) + at_kv;
+                    table().causal_attention_backward(head, scratch);
+                  });
+    return {dq, dk, dv, {}};
+  }
+};
+
+}  // namespace
+
+bool on_kernels(const at::Tensor& x) {
+  return x.device().is_cpu() && x.scalar_type() == at::kFloat;
+}
+
+void freeze(LinearWeight& weight) {
+  if (on_kernels(weight.weight)) weight.packed = pack(weight.weight.detach());
+}
+
+at::Tensor linear(const at::Tensor& x, const LinearWeight& w) {
+  if (!on_kernels(x)) return at::linear(x, w.weight, w.bias);
+  if (needs_gradient(w.weight) || needs_gradient(x))
+    return LinearFunction::apply(x.contiguous(), w.weight,
+                                 w.bias.defined() ? w.bias : at::empty({0}, x.options()));
+  return multiply(x.contiguous(), w.packed.defined() ? w.packed : pack(w.weight), w.bias,
+                  w.weight.size(0));
+}
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  if (on_kernels(x)) return RmsNormFunction::apply(x.contiguous(), weight, eps);
+  const at::Tensor wide = x.to(at::kFloat);
+  const at::Tensor scale = at::rsqrt(wide.pow(2).mean(-1, true) + eps);
+  return weight * (wide * scale).to(x.scalar_type());
+}
+
+RopeTable make_rope_table(int64_t positions, int64_t head_dim, double theta, at::Device device) {
+  // transformers computes the inverse frequencies and the angles in fp32; so do we.
+  const at::Tensor exponents = at::arange(0, head_dim, 2, at::kFloat) / static_cast<float>(head_dim);
+  const at::Tensor frequencies = at::pow(at::Scalar(theta), exponents).to(at::kFloat).reciprocal();
+  const at::Tensor angles = at::outer(at::arange(positions, at::kFloat), frequencies);
+  return {angles.cos().to(device), angles.sin().to(device)};
+}
+
+at::Tensor rope(const at::Tensor& x, const at::Tensor& positions, const RopeTable& table) {
+  if (on_kernels(x)) return RopeFunction::apply(x.contiguous(), positions, table.cos, table.sin);
+  const at::Tensor cos = table.cos.index_select(0, positions).unsqueeze(1).to(x.scalar_type());
+  const at::Tensor sin = table.sin.index_select(0, positions).unsqueeze(1).to(x.scalar_type());
+  const auto halves = x.chunk(2, -1);
+  return at::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);
+}
+
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  if (on_kernels(gate)) return SwigluFunction::apply(gate.contiguous(), up.contiguous());
+  return at::silu(gate) * up;
+}
+
+at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const std::vector<int64_t>& starts) {
+  TW_CHECK(starts.size() >= 2 && starts.back() == q.size(0), "starts do not cover the tokens");
+  if (on_kernels(q)) {
+    return AttentionFunction::apply(q.contiguous(), k.contiguous(), v.contiguous(), starts);
+  }
+  const int64_t shared = q.size(1) / k.size(1);
+  std::vector<at::Tensor> outs;
+  for (size_t s = 0; s + 1 < starts.size(); ++s) {
+    const auto sequence = [&](const at::Tensor& x) {  // [1, heads, T, head_dim]
+      return x.slice(0, starts[s], starts[s + 1]).transpose(0, 1).unsqueeze(0);
+    };
+    const at::Tensor out = at::scaled_dot_product_attention(
+        sequence(q), sequence(k).repeat_interleave(shared, 1),
+        sequence(v).repeat_interleave(shared, 1), {}, 0.0, /*is_causal=*/true);
+    outs.push_back(out.squeeze(0).transpose(0, 1));
+  }
+  return at::cat(outs, 0);
+}
+
+}  // namespace tracewise::ops

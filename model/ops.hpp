@@ -1,0 +1,51 @@
+// The decoder's operations on tensors, each with its gradient. On the CPU in fp32 they run the kernels
+// of model/kernels; elsewhere (bf16, CUDA) ATen's own. N is the number of tokens of a packed pass.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace tracewise::ops {
+
+// A projection's parameters. `packed` is the kernel layout of a frozen weight (freeze()); without it
+// the weight is packed at each use.
+struct LinearWeight {
+  at::Tensor weight;  // [out, in]
+  at::Tensor bias;    // [out], or undefined
+  at::Tensor packed;  // fp32, or undefined
+};
+
+// Packs the weight for inference. Must be called again whenever the weight changes.
+void freeze(LinearWeight& weight);
+
+// [N, in] -> [N, out]
+at::Tensor linear(const at::Tensor& x, const LinearWeight& weight);
+
+// x / sqrt(mean(x^2) + eps) * weight over the last dimension; any leading shape.
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+
+// Angles of every position. cos, sin: [positions, head_dim/2] fp32.
+struct RopeTable {
+  at::Tensor cos;
+  at::Tensor sin;
+};
+RopeTable make_rope_table(int64_t positions, int64_t head_dim, double theta, at::Device device);
+
+// Rotates the halves of every head (Su et al. 2021, in Hugging Face's half-split layout).
+// x [N, heads, head_dim], positions [N] int64 -> [N, heads, head_dim]
+at::Tensor rope(const at::Tensor& x, const at::Tensor& positions, const RopeTable& table);
+
+// silu(gate) * up
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+
+// Causal attention inside each of S sequences that lie one behind the other.
+// q [N, heads, head_dim], k and v [N, kv_heads, head_dim]; starts [S + 1], starts[S] = N.
+at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const std::vector<int64_t>& starts);
+
+// Whether `x` takes the kernels of model/kernels.
+bool on_kernels(const at::Tensor& x);
+
+}  // namespace tracewise::ops

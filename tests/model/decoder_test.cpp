@@ -1,0 +1,180 @@
+// The decoder's gradients and its two attentions, on small random models.
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <catch2/catch.hpp>
+
+#include <random>
+
+#include "model/kv_cache.hpp"
+#include "model/logprobs.hpp"
+
+using namespace tracewise;
+
+namespace {
+
+ModelConfig small_model() {
+  ModelConfig config;
+  config.vocab_size = 31;
+  config.width = 32;
+  config.layers = 2;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 12;
+  config.mlp_width = 40;
+  config.max_context = 64;
+  return config;
+}
+
+WeightsPtr random_weights(const ModelConfig& config, uint32_t seed) {
+  Decoder decoder(config, Decoder::Mode::kTraining, at::kCPU);
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal(0, 0.2f);
+  const WeightsManifest layout = weights_layout(config);
+  auto bytes = allocate_weights(layout.bytes);
+  std::fill(bytes.get(), bytes.get() + layout.bytes, std::byte{0});
+  for (const TensorEntry& entry : layout.tensors) {
+    auto* x = reinterpret_cast<float*>(bytes.get() + entry.offset);
+    for (uint64_t i = 0; i < entry.bytes / 4; ++i) x[i] = normal(generator);
+    if (entry.name.find("norm") != std::string::npos)
+      for (uint64_t i = 0; i < entry.bytes / 4; ++i) x[i] += 1;
+  }
+  WeightsManifest manifest = layout;
+  manifest.checksum = weights_checksum({bytes.get(), layout.bytes});
+  return std::make_shared<Weights>(manifest, bytes);
+}
+
+std::vector<int32_t> random_tokens(int64_t n, uint32_t seed) {
+  std::mt19937 generator(seed);
+  std::vector<int32_t> tokens(n);
+  for (int32_t& t : tokens) t = static_cast<int32_t>(generator() % 31);
+  return tokens;
+}
+
+at::Tensor ids(std::vector<int64_t> x) { return at::tensor(x, at::kLong); }
+
+}  // namespace
+
+TEST_CASE("a snapshot of loaded weights has their bytes and checksum") {
+  const ModelConfig config = small_model();
+  const WeightsPtr weights = random_weights(config, 1);
+  Decoder decoder(config, Decoder::Mode::kTraining, at::kCPU);
+  REQUIRE(decoder.load(*weights).ok());
+  const WeightsPtr copy = decoder.snapshot(7);
+  CHECK(copy->version() == 7);
+  CHECK(copy->manifest().checksum == weights->manifest().checksum);
+}
+
+TEST_CASE("weights of another shape are refused with the tensor's name and change nothing") {
+  const ModelConfig config = small_model();
+  Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
+  REQUIRE(decoder.load(*random_weights(config, 1)).ok());
+  const uint64_t before = decoder.snapshot(0)->manifest().checksum;
+  ModelConfig other = config;
+  other.mlp_width = 48;
+  const auto refused = decoder.load(*random_weights(other, 1));
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().error_class == ErrorClass::kBadInput);
+  CHECK(refused.error().message.find("mlp") != std::string::npos);
+  CHECK(decoder.snapshot(0)->manifest().checksum == before);
+}
+
+TEST_CASE("a sequence's logits have the same bits alone and packed among others") {
+  const ModelConfig config = small_model();
+  Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
+  REQUIRE(decoder.load(*random_weights(config, 1)).ok());
+  PackedTokens alone, among;
+  alone.append(random_tokens(19, 5), 1);
+  among.append(random_tokens(7, 3), 1);
+  among.append(random_tokens(19, 5), 1);
+  among.append(random_tokens(33, 4), 1);
+  c10::NoGradGuard no_gradient;
+  const at::Tensor expected = predict(decoder, alone);
+  CHECK(at::equal(predict(decoder, among).narrow(0, 6, 18), expected));
+}
+
+TEST_CASE("training mode predicts the bits of inference mode") {
+  const ModelConfig config = small_model();
+  const WeightsPtr weights = random_weights(config, 1);
+  Decoder inference(config, Decoder::Mode::kInference, at::kCPU);
+  Decoder training(config, Decoder::Mode::kTraining, at::kCPU);
+  REQUIRE(inference.load(*weights).ok());
+  REQUIRE(training.load(*weights).ok());
+  PackedTokens packed;
+  packed.append(random_tokens(19, 5), 1);
+  CHECK(at::equal(predict(inference, packed), predict(training, packed).detach()));
+}
+
+TEST_CASE("decoding token by token on scattered cache blocks gives the bits of the packed pass") {
+  ModelConfig config = small_model();
+  Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
+  REQUIRE(decoder.load(*random_weights(config, 1)).ok());
+  c10::NoGradGuard no_gradient;
+  const auto tokens = random_tokens(40, 9);
+  PackedTokens packed;
+  packed.append(tokens, 1);
+  const at::Tensor expected = predict(decoder, packed);  // [39, V]
+
+  KvCache cache(config, 8, 16, at::kCPU);
+  const std::vector<int32_t> table = {5, 0, 3};
+  std::vector<at::Tensor> rows;
+  for (int64_t t = 0; t < 39;) {
+    const int64_t chunk = t == 0 ? 10 : 1;  // a prefill, then one by one
+    PagedAttention attention(cache, {{table, t, chunk}});
+    std::vector<int64_t> some(tokens.begin() + t, tokens.begin() + t + chunk), positions;
+    for (int64_t i = 0; i < chunk; ++i) positions.push_back(t + i);
+    rows.push_back(decoder.logits(decoder.hidden(ids(some), ids(positions), attention)));
+    t += chunk;
+  }
+  CHECK(at::equal(at::cat(rows), expected));
+}
+
+TEST_CASE("ATen's paths agree with the kernels' to 1e-4") {
+  // fp64-free check of the fallback that bf16 and CUDA take: the same functions on fp32 tensors.
+  const at::Tensor q = at::randn({9, 4, 12}), k = at::randn({9, 2, 12}), v = at::randn({9, 2, 12});
+  const std::vector<int64_t> starts = {0, 4, 9};
+  const at::Tensor ours = ops::packed_attention(q, k, v, starts);
+  const at::Tensor theirs =
+      ops::packed_attention(q.to(at::kDouble), k.to(at::kDouble), v.to(at::kDouble), starts);
+  CHECK((ours - theirs.to(at::kFloat)).abs().max().item<float>() < 1e-5f);
+
+  const at::Tensor x = at::randn({5, 12}), w = at::randn({12});
+  CHECK((ops::rms_norm(x, w, 1e-5) -
+         at::rms_norm(x, {12}, w, 1e-5)).abs().max().item<float>() < 1e-5f);
+  CHECK((ops::swiglu(x, x * 0.5) - at::silu(x) * (x * 0.5)).abs().max().item<float>() < 1e-5f);
+}
+
+TEST_CASE("gradients of the packed pass equal ATen's in double precision") {
+  // One block written twice: with our operations in fp32, with ATen's autograd in fp64.
+  const auto table = ops::make_rope_table(16, 12, 10000.0, at::kCPU);
+  const at::Tensor positions = ids({0, 1, 2, 0, 1, 2, 3});
+  const std::vector<int64_t> starts = {0, 3, 7};
+  std::vector<at::Tensor> inputs = {at::randn({7, 24}), at::randn({24}),    at::randn({48, 24}),
+                                    at::randn({24, 24}), at::randn({24, 24}), at::randn({24}),
+                                    at::randn({24, 48})};
+  const at::Tensor mask = at::randn({7, 24});
+  const auto run = [&](at::ScalarType type) {
+    std::vector<at::Tensor> p;
+    for (const at::Tensor& x : inputs) p.push_back(x.detach().clone().to(type).requires_grad_(true));
+    const bool ours = type == at::kFloat;
+    const at::Tensor x = ours ? ops::rms_norm(p[0], p[1], 1e-5)
+                              : at::rms_norm(p[0], {24}, p[1], 1e-5);
+    const auto linear = [&](const at::Tensor& in, const at::Tensor& w, const at::Tensor& b) {
+      return ours ? ops::linear(in, {w, b, {}}) : at::linear(in, w, b);
+    };
+    const at::Tensor q = ops::rope(linear(x, p[2], {}).view({7, 4, 12}), positions, table);
+    const at::Tensor k = ops::rope(linear(x, p[3], {}).view({7, 2, 12}), positions, table);
+    const at::Tensor v = linear(x, p[4], p[5]).view({7, 2, 12});
+    const at::Tensor a = ops::packed_attention(q, k, v, starts).reshape({7, 48});
+    const at::Tensor y = linear(ops::swiglu(a, a * 0.3 + 1), p[6], {});
+    (y * mask.to(type)).sum().backward();
+    std::vector<at::Tensor> gradients;
+    for (const at::Tensor& x : p) gradients.push_back(x.grad().to(at::kDouble));
+    return gradients;
+  };
+  const auto ours = run(at::kFloat), theirs = run(at::kDouble);
+  for (size_t i = 0; i < ours.size(); ++i) {
+    INFO("input " << i);
+    const double scale = theirs[i].abs().max().item<double>();
+    CHECK((ours[i] - theirs[i]).abs().max().item<double>() < 1e-5 * scale);
+  }
+}
