@@ -82,11 +82,10 @@ def main():
         model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
         randomise(model, seed)
         folder = out / name
-        if name in BF16:
-            model.bfloat16().save_pretrained(folder)
-            model.float()
-        else:
-            model.save_pretrained(folder)
+        (model.bfloat16() if name in BF16 else model).save_pretrained(folder)
+        # Read again, because bfloat16() also rounded the rotary frequencies, which are not stored.
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager").eval()
         with torch.no_grad():
             logits = model(torch.tensor(TOKENS)).logits
         rounded = [[[round(x, 6) for x in row] for row in sequence] for sequence in logits.tolist()]
