@@ -1,0 +1,83 @@
+// Everything that a run of the actors is told; launch/ fills it from the config table.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "messages/records.hpp"
+#include "messages/result.hpp"
+
+namespace tracewise {
+
+enum class Topology : uint8_t {
+  kInProcess,  // all roles in one node, no sockets
+};
+
+// The longest that each wait may last, in milliseconds; all > 0. A wait that ends by its deadline
+// ends the run with a sentence that names both sides, except where another consequence is given.
+struct Deadlines {
+  int64_t start_ms = 300'000;       // an actor building its model
+  int64_t group_ms = 600'000;       // a group, from its generator's mailbox to its sample group
+  int64_t probe_ms = 120'000;       // a rollout's values; then the rollout fails with kProbe
+  int64_t train_ms = 600'000;       // a complete batch, until its commit
+  int64_t weights_ms = 120'000;     // a weights version, until a generator acknowledged it
+  int64_t checkpoint_ms = 300'000;  // a checkpoint, until it is on disk
+  int64_t stop_ms = 8'000;          // the checkpoint of a stop that was asked for
+  int64_t exit_ms = 5'000;          // all actors, until they are gone
+};
+
+// Evaluation inside the run: `samples` rollouts of each prompt of the evaluation set. Training and
+// its clock stand still meanwhile.
+struct EvalOptions {
+  bool at_start = true;            // before the first step
+  bool at_end = true;              // after the last step
+  uint64_t every_steps = 0;        // 0: never
+  double every_seconds = 0;        // of training time; 0: never
+  std::vector<double> at_seconds;  // of training time, ascending
+  uint32_t samples = 1;            // k >= 1
+  SamplingParams sampling;
+};
+
+struct CheckpointOptions {
+  uint64_t every_steps = 0;  // 0: at the end, at a stop and for the best alone
+  uint64_t keep_last = 2;    // >= 1
+  bool keep_best = true;     // also keep the one with the best eval/accuracy
+};
+
+struct RunOptions {
+  Topology topology = Topology::kInProcess;
+  uint32_t generators = 1;
+  uint32_t tracers = 1;
+  uint32_t builders = 1;
+
+  uint64_t groups_per_batch = 32;
+  uint32_t group_size = 8;     // samples of a group
+  uint64_t max_staleness = 0;  // versions; 0: synchronous and bit-reproducible
+  uint64_t steps = 0;          // batches; 0: no limit
+  double budget_seconds = 0;   // of training time (sampling, probing, updates); 0: no limit
+  uint64_t seed = 0;           // of the order of the prompts; engines and trainer have their own
+  bool shuffle = true;         // the prompts of each epoch
+  SamplingParams sampling;     // of the training rollouts
+
+  uint32_t max_attempts = 3;        // at a group, >= 1; then it counts as an empty one
+  uint32_t generator_restarts = 2;  // of generators that died, over the whole run
+  uint32_t window_samples = 1024;   // rollouts that a generator may owe
+  uint32_t window_rollouts = 256;   // rollouts on their way to a tracer, or from it to a builder
+
+  EvalOptions eval;
+  CheckpointOptions checkpoint;
+  uint32_t log_rollouts = 2;    // rollouts of each step, and of each evaluation, that run.db keeps
+  double progress_seconds = 2;  // between two progress lines; 0: none
+  Deadlines deadlines;
+};
+
+// kBadInput names the first option out of range, as `name = value`, and its range.
+Result<void> check(const RunOptions& options);
+
+// How much of the run is done, in [0, 1]: max(step / steps, seconds / budget_seconds). A limit that
+// is not set counts as 0. Drives the learning-rate schedule; with a budget in seconds it depends on
+// the machine's speed, so bit-equal runs need budget_seconds = 0.
+double run_progress(const RunOptions& options, uint64_t step, double train_seconds);
+
+}  // namespace tracewise
