@@ -109,7 +109,8 @@ WeightsPtr Decoder::snapshot(uint64_t version) const {
 void Decoder::freeze() {
   if (mode_ != Mode::kInference) return;
   for (Layer& l : layers_)
-    for (ops::LinearWeight* w : {&l.q, &l.k, &l.v, &l.out, &l.gate, &l.up, &l.down}) ops::freeze(*w);
+    for (ops::LinearWeight* w : {&l.q, &l.k, &l.v, &l.out, &l.gate, &l.up, &l.down})
+      ops::freeze(*w);
   ops::freeze(head_);
 }
 
@@ -123,8 +124,8 @@ at::Tensor Decoder::attention_block(const Layer& layer, int64_t index, const at:
     q = ops::rms_norm(q, layer.q_norm, config_.norm_eps);
     k = ops::rms_norm(k, layer.k_norm, config_.norm_eps);
   }
-  const at::Tensor out = attention.attend(index, ops::rope(q, positions, rope_),
-                                          ops::rope(k, positions, rope_), v);
+  const at::Tensor out =
+      attention.attend(index, ops::rope(q, positions, rope_), ops::rope(k, positions, rope_), v);
   return ops::linear(out.reshape({n, config_.heads * config_.head_dim}), layer.out);
 }
 
@@ -152,7 +153,8 @@ Result<at::Device> parse_device(const std::string& name) {
   if (name.starts_with("cuda:") && name.size() > 5 &&
       name.find_first_not_of("0123456789", 5) == std::string::npos) {
     if (!at::globalContext().hasCUDA()) {
-      return unsupported("device '" + name + "' asked for, but no CUDA device is usable here; use cpu");
+      return unsupported("device '" + name +
+                         "' asked for, but no CUDA device is usable here; use cpu");
     }
     return at::Device(name);
   }

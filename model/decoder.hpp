@@ -1,6 +1,6 @@
-// A Llama-style decoder: RMSNorm, RoPE, grouped-query attention, SwiGLU, tied or untied head, optional
-// bias on q, k, v (Qwen2) and norm on q and k (Qwen3). The engine and the learner run this one class;
-// they differ in the Attention they hand it.
+// A Llama-style decoder: RMSNorm, RoPE, grouped-query attention, SwiGLU, tied or untied head,
+// optional bias on q, k, v (Qwen2) and norm on q and k (Qwen3). The engine and the learner run this
+// one class; they differ in the Attention they hand it.
 #pragma once
 
 #include <ATen/core/Tensor.h>

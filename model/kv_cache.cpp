@@ -31,8 +31,11 @@ std::vector<int64_t> slots_of(const PagedChunk& chunk, int64_t begin, int64_t en
 }  // namespace
 
 KvCache::KvCache(const ModelConfig& config, int64_t blocks, int64_t block_tokens, at::Device device)
-    : kv_heads_(config.kv_heads), head_dim_(config.head_dim), blocks_(blocks),
-      block_tokens_(block_tokens), panels_(uses_panels(config, device)) {
+    : kv_heads_(config.kv_heads),
+      head_dim_(config.head_dim),
+      blocks_(blocks),
+      block_tokens_(block_tokens),
+      panels_(uses_panels(config, device)) {
   TW_CHECK(block_tokens % kLanes == 0, "a cache block holds a multiple of 16 tokens");
   if (panels_) {
     const int64_t panels = blocks * (block_tokens / kLanes);
@@ -163,8 +166,7 @@ at::Tensor PagedAttention::attend_slots(int64_t layer, const at::Tensor& q, cons
     const at::Tensor mask =  // [tokens, end]
         at::ones({chunk.tokens, end}, at::TensorOptions().dtype(at::kBool).device(q.device()))
             .tril(chunk.context);
-    const at::Tensor query =
-        q.slice(0, starts_[c], starts_[c + 1]).transpose(0, 1).unsqueeze(0);
+    const at::Tensor query = q.slice(0, starts_[c], starts_[c + 1]).transpose(0, 1).unsqueeze(0);
     outs.push_back(at::scaled_dot_product_attention(query, past(keys), past(values), mask)
                        .squeeze(0)
                        .transpose(0, 1));

@@ -57,9 +57,9 @@ class PagedAttention final : public Attention {
 
   KvCache& cache_;
   std::vector<PagedChunk> chunks_;
-  std::vector<int64_t> starts_;     // [chunks + 1] in the packed pass
-  std::vector<int32_t> chunk_of_;   // [N] chunk of each token
-  at::Tensor new_slots_;            // [N] slot of each new token; for the slot layout
+  std::vector<int64_t> starts_;    // [chunks + 1] in the packed pass
+  std::vector<int32_t> chunk_of_;  // [N] chunk of each token
+  at::Tensor new_slots_;           // [N] slot of each new token; for the slot layout
 };
 
 }  // namespace tracewise

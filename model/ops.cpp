@@ -20,9 +20,11 @@ float* data(const at::Tensor& x) { return x.data_ptr<float>(); }
 
 const kernels::Table& table() { return kernels::table(); }
 
-bool needs_gradient(const at::Tensor& x) { return c10::GradMode::is_enabled() && x.requires_grad(); }
+bool needs_gradient(const at::Tensor& x) {
+  return c10::GradMode::is_enabled() && x.requires_grad();
+}
 
-constexpr int64_t kRowGrain = 24;       // rows of a product below which no second thread is worth it
+constexpr int64_t kRowGrain = 24;  // rows of a product below which no second thread is worth it
 constexpr int64_t kElementGrain = 1 << 15;
 
 // y [N, columns] = a [N, depth] * packed, rows shared out over the threads.
@@ -266,7 +268,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 
 RopeTable make_rope_table(int64_t positions, int64_t head_dim, double theta, at::Device device) {
   // transformers computes the inverse frequencies and the angles in fp32; so do we.
-  const at::Tensor exponents = at::arange(0, head_dim, 2, at::kFloat) / static_cast<float>(head_dim);
+  const at::Tensor exponents =
+      at::arange(0, head_dim, 2, at::kFloat) / static_cast<float>(head_dim);
   const at::Tensor frequencies = at::pow(at::Scalar(theta), exponents).to(at::kFloat).reciprocal();
   const at::Tensor angles = at::outer(at::arange(positions, at::kFloat), frequencies);
   return {angles.cos().to(device), angles.sin().to(device)};

@@ -1,5 +1,6 @@
-// The decoder's operations on tensors, each with its gradient. On the CPU in fp32 they run the kernels
-// of model/kernels; elsewhere (bf16, CUDA) ATen's own. N is the number of tokens of a packed pass.
+// The decoder's operations on tensors, each with its gradient. On the CPU in fp32 they run the
+// kernels of model/kernels; elsewhere (bf16, CUDA) ATen's own. N is the number of tokens of a
+// packed pass.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,8 +10,8 @@
 
 namespace tracewise::ops {
 
-// A projection's parameters. `packed` is the kernel layout of a frozen weight (freeze()); without it
-// the weight is packed at each use.
+// A projection's parameters. `packed` is the kernel layout of a frozen weight (freeze()); without
+// it the weight is packed at each use.
 struct LinearWeight {
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out], or undefined

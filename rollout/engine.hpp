@@ -18,17 +18,19 @@ using Clock = std::chrono::steady_clock;
 class Tokenizer;
 
 struct EngineOptions {
-  uint32_t generator = 0;          // written into Rollout::generator
-  uint64_t seed = 0;               // of the run; see rollout/random.hpp
-  int32_t block_tokens = 16;       // tokens of one KV block; a multiple of 16
-  int64_t kv_blocks = 0;           // blocks of the cache; 0: as many as max_sequences full contexts need
-  int32_t max_sequences = 512;     // sequences that decode side by side
-  int32_t max_batch_tokens = 4096; // tokens of one packed pass (decode + prefill chunks + probe tails)
-  int64_t lease_ms = 30000;        // how long a finished rollout keeps its blocks unasked
-  int threads = 1;                 // compute threads of one step
-  std::string device = "cpu";      // "cpu" or "cuda:N"
-  std::vector<int32_t> stop_tokens;        // a sampled one ends the response and belongs to it
-  std::vector<std::string> stop_strings;   // the token that completes one ends the response
+  uint32_t generator = 0;     // written into Rollout::generator
+  uint64_t seed = 0;          // of the run; see rollout/random.hpp
+  int32_t block_tokens = 16;  // tokens of one KV block; a multiple of 16
+  int64_t kv_blocks = 0;      // blocks of the cache; 0: as many as max_sequences full contexts need
+  int32_t max_sequences = 512;  // sequences that decode side by side
+  int32_t max_batch_tokens =
+      4096;                    // tokens of one packed pass (decode + prefill chunks + probe tails)
+  int64_t lease_ms = 30000;    // how long a finished rollout keeps its blocks unasked
+  int threads = 1;             // compute threads of one step
+  std::string device = "cpu";  // "cpu" or "cuda:N"
+  bool stream = false;         // whether step() hands out every token as it is sampled
+  std::vector<int32_t> stop_tokens;       // a sampled one ends the response and belongs to it
+  std::vector<std::string> stop_strings;  // the token that completes one ends the response
 };
 
 // A token as it is sampled, for streaming.
@@ -40,9 +42,9 @@ struct TokenEvent {
 
 // What one step() brought.
 struct EngineOutput {
-  std::vector<Rollout> rollouts;     // finished, cancelled or failed; each holds its lease
+  std::vector<Rollout> rollouts;  // finished, cancelled or failed; each holds its lease
   std::vector<ProbeResult> probes;
-  std::vector<TokenEvent> tokens;    // sampled in this step, where streaming was asked for
+  std::vector<TokenEvent> tokens;  // sampled in this step, where streaming was asked for
 };
 
 // Counters since the engine was made, but for the gauges in the last block.
@@ -50,15 +52,15 @@ struct EngineStats {
   uint64_t sampled_tokens = 0;
   uint64_t prefilled_tokens = 0;
   uint64_t probe_tokens = 0;
-  uint64_t preemptions = 0;        // sequences put back for want of blocks
+  uint64_t preemptions = 0;  // sequences put back for want of blocks
   uint64_t expired_leases = 0;
   uint64_t steps = 0;
-  double step_seconds = 0;         // time spent inside step()
-  double probe_seconds = 0;        // the probes' share of it, by tokens
+  double step_seconds = 0;   // time spent inside step()
+  double probe_seconds = 0;  // the probes' share of it, by tokens
 
-  uint64_t waiting = 0;            // sequences not yet decoding
+  uint64_t waiting = 0;  // sequences not yet decoding
   uint64_t running = 0;
-  uint64_t leased = 0;             // finished rollouts that still hold blocks
+  uint64_t leased = 0;  // finished rollouts that still hold blocks
   int64_t free_blocks = 0;
   int64_t total_blocks = 0;
 };
@@ -75,7 +77,8 @@ class Engine {
   // Queues the probes of one rollout. An unknown lease comes back as a failed ProbeResult.
   virtual void probe(ProbeRequest request) = 0;
 
-  // Gives a lease's blocks back. Unknown or released leases are ignored (releases may cross expiry).
+  // Gives a lease's blocks back. Unknown or released leases are ignored (releases may cross
+  // expiry).
   virtual void release(uint64_t lease) = 0;
 
   // Ends the group's unfinished rollouts; they come back with FinishReason::kCancelled.
@@ -85,8 +88,8 @@ class Engine {
   // Fails with kBadInput, keeping the old weights, if the layout differs from the model's.
   virtual Result<void> set_weights(WeightsPtr weights) = 0;
 
-  // One packed pass: a token for every running sequence, prefill chunks and probe tails for the rest
-  // of the token budget. Returns at once when there is no work. `now` drives the leases.
+  // One packed pass: a token for every running sequence, prefill chunks and probe tails for the
+  // rest of the token budget. Returns at once when there is no work. `now` drives the leases.
   virtual EngineOutput step(Clock::time_point now) = 0;
 
   virtual EngineStats stats() const = 0;

@@ -12,7 +12,8 @@ constexpr int kTileRows = 12;  // 24 of 32 registers hold sums
 constexpr int kTileRows = 3;  // 12 of 16
 #endif
 
-// --- matrix products ------------------------------------------------------------------------------
+// --- matrix products
+// ------------------------------------------------------------------------------
 
 void pack_transposed(const float* w, int64_t out, int64_t in, float* packed) {
   for (int64_t panel = 0; panel < out; panel += kLanes) {
@@ -140,7 +141,8 @@ void gemm_transposed_a(const float* a, const float* b, int64_t depth, int64_t m,
   }
 }
 
-// --- elementwise and row-wise ---------------------------------------------------------------------
+// --- elementwise and row-wise
+// ---------------------------------------------------------------------
 
 void rms_norm(const float* x, const float* w, int64_t rows, int64_t width, float eps, float* y,
               float* rstd) {
@@ -241,11 +243,21 @@ void swiglu_backward(const float* dy, const float* gate, const float* up, int64_
 }  // namespace
 
 const Table& TW_TABLE() {
-  static constexpr Table kTable = {
-      TW_NAME,         pack_transposed, pack_rows,   gemm,
-      gemm_transposed_a, rms_norm,      rms_norm_backward, rope,
-      swiglu,          swiglu_backward, write_key,   write_value,
-      attend,          causal_attention, causal_attention_backward};
+  static constexpr Table kTable = {TW_NAME,
+                                   pack_transposed,
+                                   pack_rows,
+                                   gemm,
+                                   gemm_transposed_a,
+                                   rms_norm,
+                                   rms_norm_backward,
+                                   rope,
+                                   swiglu,
+                                   swiglu_backward,
+                                   write_key,
+                                   write_value,
+                                   attend,
+                                   causal_attention,
+                                   causal_attention_backward};
   return kTable;
 }
 

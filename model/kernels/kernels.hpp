@@ -20,8 +20,8 @@ inline constexpr int64_t packed_size(int64_t columns, int64_t depth) {
   return round_up(columns, kLanes) * depth;
 }
 
-// Floats of one cache panel: kLanes keys of one head. Keys lie transposed [head_dim][kLanes]; values
-// lie in rows padded to whole lanes [kLanes][round_up(head_dim, kLanes)].
+// Floats of one cache panel: kLanes keys of one head. Keys lie transposed [head_dim][kLanes];
+// values lie in rows padded to whole lanes [kLanes][round_up(head_dim, kLanes)].
 inline constexpr int64_t key_panel_size(int64_t head_dim) { return head_dim * kLanes; }
 inline constexpr int64_t value_panel_size(int64_t head_dim) {
   return kLanes * round_up(head_dim, kLanes);

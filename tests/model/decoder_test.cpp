@@ -138,8 +138,8 @@ TEST_CASE("ATen's paths agree with the kernels' to 1e-4") {
   CHECK((ours - theirs.to(at::kFloat)).abs().max().item<float>() < 1e-5f);
 
   const at::Tensor x = at::randn({5, 12}), w = at::randn({12});
-  CHECK((ops::rms_norm(x, w, 1e-5) -
-         at::rms_norm(x, {12}, w, 1e-5)).abs().max().item<float>() < 1e-5f);
+  CHECK((ops::rms_norm(x, w, 1e-5) - at::rms_norm(x, {12}, w, 1e-5)).abs().max().item<float>() <
+        1e-5f);
   CHECK((ops::swiglu(x, x * 0.5) - at::silu(x) * (x * 0.5)).abs().max().item<float>() < 1e-5f);
 }
 
@@ -148,16 +148,17 @@ TEST_CASE("gradients of the packed pass equal ATen's in double precision") {
   const auto table = ops::make_rope_table(16, 12, 10000.0, at::kCPU);
   const at::Tensor positions = ids({0, 1, 2, 0, 1, 2, 3});
   const std::vector<int64_t> starts = {0, 3, 7};
-  std::vector<at::Tensor> inputs = {at::randn({7, 24}), at::randn({24}),    at::randn({48, 24}),
+  std::vector<at::Tensor> inputs = {at::randn({7, 24}),  at::randn({24}),     at::randn({48, 24}),
                                     at::randn({24, 24}), at::randn({24, 24}), at::randn({24}),
                                     at::randn({24, 48})};
   const at::Tensor mask = at::randn({7, 24});
   const auto run = [&](at::ScalarType type) {
     std::vector<at::Tensor> p;
-    for (const at::Tensor& x : inputs) p.push_back(x.detach().clone().to(type).requires_grad_(true));
+    for (const at::Tensor& x : inputs)
+      p.push_back(x.detach().clone().to(type).requires_grad_(true));
     const bool ours = type == at::kFloat;
-    const at::Tensor x = ours ? ops::rms_norm(p[0], p[1], 1e-5)
-                              : at::rms_norm(p[0], {24}, p[1], 1e-5);
+    const at::Tensor x =
+        ours ? ops::rms_norm(p[0], p[1], 1e-5) : at::rms_norm(p[0], {24}, p[1], 1e-5);
     const auto linear = [&](const at::Tensor& in, const at::Tensor& w, const at::Tensor& b) {
       return ours ? ops::linear(in, {w, b, {}}) : at::linear(in, w, b);
     };

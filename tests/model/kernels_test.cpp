@@ -1,5 +1,5 @@
-// The kernels against plain loops in double, for sizes that leave partial panels and tiles, on every
-// instruction set that this CPU has.
+// The kernels against plain loops in double, for sizes that leave partial panels and tiles, on
+// every instruction set that this CPU has.
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <random>
@@ -40,8 +40,12 @@ struct Attention {
   int64_t tokens, head_dim;
   std::vector<float> q, k, v, dout;
   Attention(int64_t t, int64_t hd)
-      : tokens(t), head_dim(hd), q(random_floats(t * hd, 1)), k(random_floats(t * hd, 2)),
-        v(random_floats(t * hd, 3)), dout(random_floats(t * hd, 4)) {}
+      : tokens(t),
+        head_dim(hd),
+        q(random_floats(t * hd, 1)),
+        k(random_floats(t * hd, 2)),
+        v(random_floats(t * hd, 3)),
+        dout(random_floats(t * hd, 4)) {}
 
   double weight(int64_t t, int64_t j, double scale) const {
     double denominator = 0;
@@ -207,7 +211,8 @@ TEST_CASE("a query over scattered panels has the bits of the packed sequence") {
     head.out = out.data(), head.lse = lse.data();
     table->causal_attention(head, scratch.data());
 
-    std::vector<float> keys(2 * kernels::key_panel_size(hd)), values(2 * kernels::value_panel_size(hd));
+    std::vector<float> keys(2 * kernels::key_panel_size(hd)),
+        values(2 * kernels::value_panel_size(hd));
     // The second panel lies before the first.
     const float* key_panels[] = {keys.data() + kernels::key_panel_size(hd), keys.data()};
     const float* value_panels[] = {values.data() + kernels::value_panel_size(hd), values.data()};

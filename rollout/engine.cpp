@@ -1,0 +1,438 @@
+#include "rollout/engine.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "model/kv_cache.hpp"
+#include "model/logprobs.hpp"
+#include "model/tokenizer.hpp"
+#include "rollout/engine_work.hpp"
+#include "rollout/random.hpp"
+#include "rollout/sampler.hpp"
+#include "rollout/scheduler.hpp"
+
+namespace tracewise {
+namespace {
+
+// A row of a pass's logits that somebody wants.
+struct WantedRow {
+  Sequence* sequence;
+  int64_t row;          // in the packed pass
+  int64_t target = -1;  // index of the scored target token; -1: the row samples
+};
+
+// fp32 rows on the CPU: distributions at temperature 1 and at each row's own temperature.
+struct Distributions {
+  at::Tensor policy_logprobs;  // [R, V]
+  at::Tensor probabilities;    // [R, V]
+  const float* policy(size_t row) const {
+    return policy_logprobs.data_ptr<float>() + static_cast<int64_t>(row) * policy_logprobs.size(1);
+  }
+  std::span<const float> sampled(size_t row) const {
+    const auto vocab = static_cast<size_t>(probabilities.size(1));
+    return {probabilities.data_ptr<float>() + row * vocab, vocab};
+  }
+};
+
+const SamplingParams& sampling_of(const Sequence& s) {
+  return s.group ? s.group->task.sampling : s.probe->request.sampling;
+}
+
+class PagedEngine final : public Engine {
+ public:
+  PagedEngine(const EngineOptions& options, const ModelConfig& model, at::Device device,
+              const Tokenizer* tokenizer)
+      : options_(options),
+        decoder_(model, Decoder::Mode::kInference, device),
+        cache_(model, options.kv_blocks, options.block_tokens, device),
+        scheduler_(options.kv_blocks, options.block_tokens, options.max_sequences,
+                   options.max_batch_tokens),
+        tokenizer_(tokenizer) {}
+
+  void submit(GroupTask task) override {
+    const auto prompt = static_cast<int64_t>(task.prompt.tokens.size());
+    if (prompt < 1 || prompt >= decoder_.config().max_context) {
+      const Failure failure{FailureClass::kPromptTooLong,
+                            "a prompt of " + std::to_string(prompt) +
+                                " tokens leaves no room in the model's context of " +
+                                std::to_string(decoder_.config().max_context)};
+      for (uint32_t s = 0; s < task.samples; ++s)
+        ready_.rollouts.push_back(stamped(failed_rollout(task, s, failure)));
+      return;
+    }
+    auto sequence = std::make_unique<Sequence>();
+    sequence->kind = Sequence::Kind::kPrompt;
+    sequence->tokens = task.prompt.tokens;
+    sequence->prompt_tokens = prompt;
+    sequence->group = std::make_shared<GroupWork>();
+    sequence->group->task = std::move(task);
+    scheduler_.add(std::move(sequence));
+  }
+
+  void probe(ProbeRequest request) override {
+    auto work = std::make_shared<ProbeWork>();
+    work->request = std::move(request);
+    ProbeResult& result = work->result;
+    result.key = work->request.key;
+    result.sample = work->request.sample;
+    result.lease = work->request.lease;
+    result.version = version_;
+    const Lease* lease = scheduler_.find_lease(work->request.lease);
+    result.failure =
+        lease == nullptr
+            ? Failure{FailureClass::kProbe,
+                      "lease " + std::to_string(work->request.lease) + " is not known here"}
+            : check_probe(work->request, static_cast<int64_t>(lease->tokens.size()),
+                          decoder_.config().max_context);
+    if (result.failure.failed()) {
+      ready_.probes.push_back(std::move(result));
+      return;
+    }
+    const size_t boundaries = work->request.prefix_ends.size();
+    if (work->request.kind == ProbeKind::kScore) {
+      result.target_logprobs.resize(boundaries * work->request.target_tokens.size());
+    } else {
+      result.continuations.resize(boundaries * work->request.continuations);
+    }
+    for (auto& sequence : probe_sequences(work, *lease, scheduler_)) {
+      ++work->unfinished;
+      scheduler_.add(std::move(sequence));
+    }
+  }
+
+  void release(uint64_t lease) override { scheduler_.release(lease); }
+
+  void cancel(GroupKey key) override { cancelled_.push_back(key); }
+
+  Result<void> set_weights(WeightsPtr weights) override {
+    TW_TRY(decoder_.load(*weights));
+    version_ = weights->version();
+    return {};
+  }
+
+  EngineOutput step(Clock::time_point now) override {
+    const c10::InferenceMode inference;
+    now_ = now;
+    scheduler_.expire(now);
+    end_cancelled();
+    Pass pass = scheduler_.plan();
+    for (auto& sequence : pass.failed) fail(*sequence);
+    if (!pass.items.empty()) run(pass);
+    return std::exchange(ready_, {});
+  }
+
+  EngineStats stats() const override {
+    EngineStats stats = stats_;
+    scheduler_.fill(stats);
+    return stats;
+  }
+
+ private:
+  void run(const Pass& pass) {
+    const auto start = Clock::now();
+    const std::vector<WantedRow> wanted = wanted_rows(pass);
+    const Distributions distributions = compute(pass, wanted);
+    for (const PassItem& item : pass.items) {
+      item.sequence->cached += item.tokens;
+      if (item.sequence->probe) {
+        item.sequence->probe->result.probe_tokens += static_cast<uint64_t>(item.tokens);
+        stats_.probe_tokens += static_cast<uint64_t>(item.tokens);
+      } else if (item.tokens > 1 || item.sequence->kind == Sequence::Kind::kPrompt) {
+        stats_.prefilled_tokens += static_cast<uint64_t>(item.tokens);
+      }
+    }
+    share_time(pass, std::chrono::duration<double>(Clock::now() - start).count());
+    for (size_t r = 0; r < wanted.size(); ++r) use_row(wanted[r], distributions, r);
+    const double sampling = std::chrono::duration<double>(Clock::now() - start).count();
+    stats_.step_seconds += sampling;
+    ++stats_.steps;
+  }
+
+  // Every token of a pass costs the same share of its time.
+  void share_time(const Pass& pass, double seconds) {
+    for (const PassItem& item : pass.items) {
+      const double share =
+          seconds * static_cast<double>(item.tokens) / static_cast<double>(pass.tokens);
+      item.sequence->seconds += share;
+      if (item.sequence->probe) {
+        item.sequence->probe->result.probe_seconds += share;
+        stats_.probe_seconds += share;
+      }
+    }
+  }
+
+  std::vector<WantedRow> wanted_rows(const Pass& pass) const {
+    std::vector<WantedRow> wanted;
+    int64_t start = 0;
+    for (const PassItem& item : pass.items) {
+      Sequence& s = *item.sequence;
+      const int64_t end = s.cached + item.tokens;
+      if (s.kind == Sequence::Kind::kScore) {
+        const auto targets = static_cast<int64_t>(s.probe->request.target_tokens.size());
+        for (int64_t i = 0; i < targets; ++i) {
+          const int64_t row = predicting_row(first_target(s.probe->request, s.sample) + i);
+          if (row >= s.cached && row < end) wanted.push_back({&s, start + row - s.cached, i});
+        }
+      } else if (end == static_cast<int64_t>(s.tokens.size())) {
+        wanted.push_back({&s, start + predicting_row(item.tokens)});
+      }
+      start += item.tokens;
+    }
+    return wanted;
+  }
+
+  Distributions compute(const Pass& pass, const std::vector<WantedRow>& wanted) {
+    for (const auto& [from, to] : pass.copies) cache_.copy_block(from, to);
+    std::vector<int64_t> tokens, positions, rows;
+    std::vector<float> temperatures;
+    std::vector<PagedChunk> chunks;
+    for (const PassItem& item : pass.items) {
+      const Sequence& s = *item.sequence;
+      for (int64_t t = s.cached; t < s.cached + item.tokens; ++t) {
+        tokens.push_back(s.tokens[t]);
+        positions.push_back(t);
+      }
+      chunks.push_back({s.blocks, s.cached, item.tokens});
+    }
+    for (const WantedRow& w : wanted) {
+      rows.push_back(w.row);
+      const float t = w.target >= 0 ? 1.0f : sampling_of(*w.sequence).temperature;
+      temperatures.push_back(t == 0 ? 1.0f : t);
+    }
+    const auto on_device = [&](const std::vector<int64_t>& x) {
+      return at::tensor(x, at::kLong).to(decoder_.device());
+    };
+    PagedAttention attention(cache_, std::move(chunks));
+    const at::Tensor hidden = decoder_.hidden(on_device(tokens), on_device(positions), attention);
+    if (wanted.empty()) return {};
+    const at::Tensor logits =
+        decoder_.logits(hidden.index_select(0, on_device(rows))).to(at::kCPU);  // [R, V]
+    Distributions result;
+    result.policy_logprobs = at::log_softmax(logits, -1);
+    const bool plain =
+        std::all_of(temperatures.begin(), temperatures.end(), [](float t) { return t == 1.0f; });
+    result.probabilities = plain ? result.policy_logprobs.exp()
+                                 : at::softmax(logits / at::tensor(temperatures).unsqueeze(1), -1);
+    return result;
+  }
+
+  void use_row(const WantedRow& wanted, const Distributions& distributions, size_t row) {
+    Sequence& s = *wanted.sequence;
+    switch (s.kind) {
+      case Sequence::Kind::kScore: {
+        const auto& targets = s.probe->request.target_tokens;
+        s.probe->result.target_logprobs[s.sample * targets.size() + wanted.target] =
+            distributions.policy(row)[targets[wanted.target]];
+        if (wanted.target + 1 == static_cast<int64_t>(targets.size())) finish_probe_part(s);
+        return;
+      }
+      case Sequence::Kind::kPrompt:
+      case Sequence::Kind::kProbePrompt: {
+        const bool probing = s.kind == Sequence::Kind::kProbePrompt;
+        const uint32_t children = probing ? s.probe->request.continuations : s.group->task.samples;
+        if (probing) s.probe->unfinished += children;
+        for (uint32_t c = 0; c < children; ++c)
+          draw(*scheduler_.add(forked(s, c, children)), distributions, row);
+        if (probing) {
+          finish_probe_part(s);
+        } else {
+          scheduler_.remove(&s);
+        }
+        return;
+      }
+      case Sequence::Kind::kSample:
+      case Sequence::Kind::kContinuation:
+        draw(s, distributions, row);
+    }
+  }
+
+  // Child `c` of a cached prompt: the same tokens and blocks, and its own draws from here on.
+  std::unique_ptr<Sequence> forked(const Sequence& parent, uint32_t c, uint32_t children) {
+    auto child = std::make_unique<Sequence>();
+    const bool probing = parent.kind == Sequence::Kind::kProbePrompt;
+    child->kind = probing ? Sequence::Kind::kContinuation : Sequence::Kind::kSample;
+    child->age = parent.age;
+    child->tokens = parent.tokens;
+    child->cached = parent.cached;
+    child->prompt_tokens = parent.prompt_tokens;
+    child->blocks = scheduler_.fork(parent.blocks, parent.cached);
+    child->seconds = parent.seconds / children;
+    child->group = parent.group;
+    child->probe = parent.probe;
+    child->sample = probing ? parent.sample : c;
+    child->continuation = probing ? c : 0;
+    return child;
+  }
+
+  void draw(Sequence& s, const Distributions& distributions, size_t row) {
+    DrawKey key;
+    key.position = static_cast<uint32_t>(s.tokens.size());
+    if (s.probe) {
+      key.group = s.probe->request.key.group;
+      key.sample = s.probe->request.sample;
+      key.probe = 1 + s.sample * s.probe->request.continuations + s.continuation;
+    } else {
+      key.group = s.group->task.key.group;
+      key.sample = s.sample;
+    }
+    const Draw drawn =
+        draw_token(distributions.sampled(row), sampling_of(s), uniform(seed_for(s), key));
+    s.tokens.push_back(drawn.token);
+    s.logprobs.push_back(drawn.logprob);
+    s.policy_logprobs.push_back(distributions.policy(row)[drawn.token]);
+    s.versions.push_back(version_);
+    ++stats_.sampled_tokens;
+    if (s.group && options_.stream)
+      ready_.tokens.push_back({s.group->task.key, s.sample, drawn.token});
+    end_if_finished(s);
+  }
+
+  // Evaluation draws from a stream of its own: group numbers of the two purposes overlap.
+  uint64_t seed_for(const Sequence& s) const {
+    const bool evaluating = s.group && s.group->task.purpose == Purpose::kEval;
+    return evaluating ? ~options_.seed : options_.seed;
+  }
+
+  void end_if_finished(Sequence& s) {
+    const auto length = static_cast<int64_t>(s.tokens.size());
+    const auto& stops = options_.stop_tokens;
+    const bool stopped = std::find(stops.begin(), stops.end(), s.tokens.back()) != stops.end() ||
+                         completes_stop_string(s);
+    const bool full = length - s.prompt_tokens >= sampling_of(s).max_new_tokens ||
+                      length >= decoder_.config().max_context;
+    if (!stopped && !full) return;
+    if (s.probe) {
+      const ProbeRequest& request = s.probe->request;
+      s.probe->result.continuations[s.sample * request.continuations + s.continuation].assign(
+          s.tokens.begin() + s.prompt_tokens, s.tokens.end());
+      finish_probe_part(s);
+      return;
+    }
+    Rollout rollout = finished_rollout(s, stopped ? FinishReason::kStop : FinishReason::kLength);
+    rollout.lease = scheduler_.lease(&s, now_ + std::chrono::milliseconds(options_.lease_ms));
+    ready_.rollouts.push_back(stamped(std::move(rollout)));
+  }
+
+  bool completes_stop_string(const Sequence& s) const {
+    if (options_.stop_strings.empty()) return false;
+    std::string text;
+    size_t longest = 0;
+    for (const std::string& stop : options_.stop_strings) longest = std::max(longest, stop.size());
+    const std::string& last = tokenizer_->piece(s.tokens.back());
+    for (size_t t = s.tokens.size(); t-- > static_cast<size_t>(s.prompt_tokens);) {
+      text.insert(0, tokenizer_->piece(s.tokens[t]));
+      if (text.size() >= longest + last.size()) break;
+    }
+    return std::any_of(
+        options_.stop_strings.begin(), options_.stop_strings.end(),
+        [&](const std::string& stop) { return text.find(stop) != std::string::npos; });
+  }
+
+  void finish_probe_part(Sequence& s) {
+    const std::shared_ptr<ProbeWork> work = s.probe;
+    scheduler_.remove(&s);
+    if (--work->unfinished == 0) {
+      work->result.version = version_;
+      ready_.probes.push_back(std::move(work->result));
+    }
+  }
+
+  // A sequence that can never fit the cache.
+  void fail(Sequence& s) {
+    const std::string message = std::to_string(s.tokens.size()) +
+                                " tokens do not fit the cache of " +
+                                std::to_string(options_.kv_blocks) + " blocks";
+    if (s.probe) {
+      s.probe->result.failure = {FailureClass::kProbe, message};
+      if (--s.probe->unfinished == 0) ready_.probes.push_back(std::move(s.probe->result));
+      return;
+    }
+    const GroupTask& task = s.group->task;
+    const bool whole_group = s.kind == Sequence::Kind::kPrompt;
+    for (uint32_t c = whole_group ? 0 : s.sample; c < (whole_group ? task.samples : s.sample + 1);
+         ++c)
+      ready_.rollouts.push_back(stamped(failed_rollout(task, c, {FailureClass::kEngine, message})));
+  }
+
+  void end_cancelled() {
+    for (const GroupKey& key : std::exchange(cancelled_, {})) {
+      for (Sequence* s : scheduler_.sequences_of(key)) {
+        const auto removed = scheduler_.remove(s);
+        const bool whole_group = s->kind == Sequence::Kind::kPrompt;
+        const GroupTask& task = s->group->task;
+        for (uint32_t c = whole_group ? 0 : s->sample;
+             c < (whole_group ? task.samples : s->sample + 1); ++c) {
+          ready_.rollouts.push_back(stamped(
+              failed_rollout(task, c, {FailureClass::kCancelled, "the group was cancelled"})));
+        }
+      }
+    }
+  }
+
+  Rollout stamped(Rollout rollout) const {
+    rollout.generator = options_.generator;
+    return rollout;
+  }
+
+  EngineOptions options_;
+  Decoder decoder_;
+  KvCache cache_;
+  Scheduler scheduler_;
+  const Tokenizer* tokenizer_;
+  uint64_t version_ = 0;
+  Clock::time_point now_;
+  std::vector<GroupKey> cancelled_;
+  EngineOutput ready_;  // handed out by the next step()
+  EngineStats stats_;
+};
+
+// Blocks for max_sequences whole contexts, but no more than a quarter of this machine's memory.
+int64_t default_blocks(const EngineOptions& options, const ModelConfig& model) {
+  const int64_t context = (model.max_context + options.block_tokens - 1) / options.block_tokens;
+  const int64_t memory = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE) / 4;
+  const int64_t affordable = memory / KvCache::bytes_per_block(model, options.block_tokens);
+  return std::max(context, std::min(context * options.max_sequences, affordable));
+}
+
+Result<void> check_options(const EngineOptions& options, const Tokenizer* tokenizer) {
+  const auto refuse = [](const char* key, int64_t value, const char* range) {
+    return bad_input("engine." + std::string(key) + " is " + std::to_string(value) +
+                     "; it must be " + range);
+  };
+  if (options.block_tokens < 16 || options.block_tokens % 16 != 0)
+    return refuse("block_tokens", options.block_tokens, "a multiple of 16");
+  if (options.kv_blocks < 0) return refuse("kv_blocks", options.kv_blocks, "0 (automatic) or more");
+  if (options.max_sequences < 1) return refuse("max_sequences", options.max_sequences, "1 or more");
+  if (options.max_batch_tokens < 1)
+    return refuse("max_batch_tokens", options.max_batch_tokens, "1 or more");
+  if (options.threads < 1) return refuse("threads", options.threads, "1 or more");
+  if (!options.stop_strings.empty() && tokenizer == nullptr)
+    return bad_input("engine.stop_strings needs a model with a tokenizer");
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> make_engine(const EngineOptions& options, const ModelConfig& model,
+                                            WeightsPtr weights, const Tokenizer* tokenizer) {
+  TW_TRY(check_options(options, tokenizer));
+  TW_ASSIGN(const at::Device device, parse_device(options.device));
+  at::set_num_threads(options.threads);
+  EngineOptions sized = options;
+  if (sized.kv_blocks == 0) sized.kv_blocks = default_blocks(options, model);
+  try {
+    auto engine = std::make_unique<PagedEngine>(sized, model, device, tokenizer);
+    TW_TRY(engine->set_weights(std::move(weights)));
+    return std::unique_ptr<Engine>(std::move(engine));
+  } catch (const std::exception& e) {
+    return Error{ErrorClass::kResource,
+                 "no memory for an engine with a cache of " + std::to_string(sized.kv_blocks) +
+                     " blocks (lower engine.max_sequences or engine.kv_blocks): " + e.what()};
+  }
+}
+
+}  // namespace tracewise

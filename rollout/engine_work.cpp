@@ -1,0 +1,91 @@
+#include "rollout/engine_work.hpp"
+
+#include <algorithm>
+
+namespace tracewise {
+
+Failure check_probe(const ProbeRequest& request, int64_t tokens, int64_t max_context) {
+  const auto refuse = [](std::string message) {
+    return Failure{FailureClass::kProbe, std::move(message)};
+  };
+  if (request.prefix_ends.empty()) return refuse("a probe without boundaries");
+  int32_t before = 0;
+  for (int32_t end : request.prefix_ends) {
+    if (end <= before || end > tokens) {
+      return refuse("probe boundary " + std::to_string(end) + " does not ascend within 1.." +
+                    std::to_string(tokens));
+    }
+    before = end;
+  }
+  const bool score = request.kind == ProbeKind::kScore;
+  if (score && request.target_tokens.empty())
+    return refuse("a scoring probe without target tokens");
+  if (!score && request.continuations < 1) return refuse("a probe of 0 continuations");
+  const int64_t tail = static_cast<int64_t>(request.probe_tokens.size()) +
+                       (score ? static_cast<int64_t>(request.target_tokens.size()) : 1);
+  if (before + tail > max_context) {
+    return refuse("a probe of " + std::to_string(before + tail) +
+                  " tokens does not fit the model's context of " + std::to_string(max_context));
+  }
+  return {};
+}
+
+std::vector<std::unique_ptr<Sequence>> probe_sequences(const std::shared_ptr<ProbeWork>& work,
+                                                       const Lease& lease, Scheduler& scheduler) {
+  const ProbeRequest& request = work->request;
+  const bool score = request.kind == ProbeKind::kScore;
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  for (size_t k = 0; k < request.prefix_ends.size(); ++k) {
+    auto s = std::make_unique<Sequence>();
+    s->kind = score ? Sequence::Kind::kScore : Sequence::Kind::kProbePrompt;
+    s->probe = work;
+    s->sample = static_cast<uint32_t>(k);
+    const int64_t prefix = request.prefix_ends[k];
+    s->tokens.assign(lease.tokens.begin(), lease.tokens.begin() + prefix);
+    s->tokens.insert(s->tokens.end(), request.probe_tokens.begin(), request.probe_tokens.end());
+    // The last target token is predicted, never read.
+    if (score)
+      s->tokens.insert(s->tokens.end(), request.target_tokens.begin(),
+                       request.target_tokens.end() - 1);
+    s->prompt_tokens = static_cast<int64_t>(s->tokens.size());
+    // Without probe tokens the prefix's own last token predicts: it is computed again.
+    const int64_t reusable = request.probe_tokens.empty() ? prefix - 1 : prefix;
+    s->cached = std::min(reusable, lease.cached);
+    s->blocks = scheduler.fork(lease.blocks, s->cached);
+    if (lease.cached < reusable) work->result.prefilled_again = true;
+    sequences.push_back(std::move(s));
+  }
+  return sequences;
+}
+
+Rollout finished_rollout(Sequence& sequence, FinishReason reason) {
+  const GroupTask& task = sequence.group->task;
+  Rollout rollout;
+  rollout.key = task.key;
+  rollout.purpose = task.purpose;
+  rollout.sample = sequence.sample;
+  rollout.group_samples = task.samples;
+  rollout.prompt = task.prompt;
+  rollout.tokens.assign(sequence.tokens.begin() + sequence.prompt_tokens, sequence.tokens.end());
+  rollout.logprobs = std::move(sequence.logprobs);
+  rollout.policy_logprobs = std::move(sequence.policy_logprobs);
+  rollout.versions = std::move(sequence.versions);
+  rollout.finish = reason;
+  rollout.generate_seconds = sequence.seconds;
+  return rollout;
+}
+
+Rollout failed_rollout(const GroupTask& task, uint32_t sample, Failure failure) {
+  Rollout rollout;
+  rollout.key = task.key;
+  rollout.purpose = task.purpose;
+  rollout.sample = sample;
+  rollout.group_samples = task.samples;
+  rollout.prompt = task.prompt;
+  rollout.finish = failure.failure_class == FailureClass::kCancelled ? FinishReason::kCancelled
+                                                                     : FinishReason::kFailed;
+  rollout.failure = std::move(failure);
+  return rollout;
+}
+
+}  // namespace tracewise

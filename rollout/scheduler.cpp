@@ -1,0 +1,210 @@
+#include "rollout/scheduler.hpp"
+
+#include <algorithm>
+
+#include "messages/check.hpp"
+#include "rollout/engine_work.hpp"
+
+namespace tracewise {
+namespace {
+
+using SequenceList = std::list<std::unique_ptr<Sequence>>;
+
+// Keeps a list ordered by age; equal ages stay in the order they came.
+Sequence* insert(SequenceList& list, std::unique_ptr<Sequence> sequence) {
+  auto at = list.end();
+  while (at != list.begin() && (*std::prev(at))->age > sequence->age) --at;
+  return list.insert(at, std::move(sequence))->get();
+}
+
+std::unique_ptr<Sequence> take(SequenceList& list, const Sequence* sequence) {
+  for (auto it = list.begin(); it != list.end(); ++it) {
+    if (it->get() != sequence) continue;
+    std::unique_ptr<Sequence> taken = std::move(*it);
+    list.erase(it);
+    return taken;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Scheduler::Scheduler(int64_t blocks, int64_t block_tokens, int64_t max_sequences,
+                     int64_t max_batch_tokens)
+    : allocator_(blocks),
+      block_tokens_(block_tokens),
+      max_sequences_(max_sequences),
+      max_batch_tokens_(max_batch_tokens) {}
+
+Sequence* Scheduler::add(std::unique_ptr<Sequence> sequence) {
+  // A forked sequence keeps its parent's age, so it is not overtaken by groups that came later.
+  if (sequence->age == 0) sequence->age = ++next_age_;
+  return insert(waiting_, std::move(sequence));
+}
+
+std::vector<int32_t> Scheduler::fork(const std::vector<int32_t>& blocks, int64_t tokens) {
+  const int64_t count = (tokens + block_tokens_ - 1) / block_tokens_;
+  TW_CHECK(count <= static_cast<int64_t>(blocks.size()), "a fork is longer than its origin");
+  std::vector<int32_t> forked(blocks.begin(), blocks.begin() + count);
+  for (int32_t block : forked) allocator_.share(block);
+  return forked;
+}
+
+Pass Scheduler::plan() {
+  while (!waiting_.empty() && static_cast<int64_t>(running_.size()) < max_sequences_) {
+    insert(running_, std::move(waiting_.front()))->running = true;
+    waiting_.pop_front();
+  }
+  Pass pass;
+  for (const bool decoding : {true, false}) {
+    std::vector<Sequence*> candidates;
+    for (const auto& s : running_)
+      if ((s->pending() == 1) == decoding) candidates.push_back(s.get());
+    for (Sequence* s : candidates) {
+      const int64_t tokens = std::min(s->pending(), max_batch_tokens_ - pass.tokens);
+      if (tokens <= 0) break;
+      // A younger candidate may have been put back for the sake of an older one.
+      if (!s->running || !reserve(*s, tokens, pass)) continue;
+      pass.items.push_back({s, tokens});
+      pass.tokens += tokens;
+    }
+  }
+  return pass;
+}
+
+// Makes blocks for `tokens` more tokens that nobody else writes to. False: the sequence was put
+// back or failed.
+bool Scheduler::reserve(Sequence& sequence, int64_t tokens, Pass& pass) {
+  const int64_t first = sequence.cached / block_tokens_;
+  const int64_t last = (sequence.cached + tokens - 1) / block_tokens_;
+  for (int64_t b = first; b <= last; ++b) {
+    const bool exists = b < static_cast<int64_t>(sequence.blocks.size());
+    if (exists && !allocator_.shared(sequence.blocks[b])) continue;
+    const int32_t fresh = allocate(sequence, pass);
+    if (fresh < 0) {
+      put_back(&sequence, pass);
+      return false;
+    }
+    if (exists) {
+      pass.copies.emplace_back(sequence.blocks[b], fresh);
+      allocator_.release(sequence.blocks[b]);
+      sequence.blocks[b] = fresh;
+    } else {
+      sequence.blocks.push_back(fresh);
+    }
+  }
+  return true;
+}
+
+// A free block, taken from leases and from younger sequences if it must be. -1: there are none
+// younger than `wanting`.
+int32_t Scheduler::allocate(const Sequence& wanting, Pass& pass) {
+  for (;;) {
+    if (const int32_t block = allocator_.allocate(); block >= 0) return block;
+    const auto lease = std::find_if(leases_.begin(), leases_.end(),
+                                    [](const auto& entry) { return !entry.second.blocks.empty(); });
+    if (lease != leases_.end()) {
+      drop_blocks(lease->second.blocks);
+      lease->second.cached = 0;
+      ++expired_leases_;
+      continue;
+    }
+    Sequence* youngest = nullptr;
+    for (SequenceList* list : {&waiting_, &running_})
+      for (const auto& s : *list)
+        if (!s->blocks.empty() && (youngest == nullptr || s->age >= youngest->age))
+          youngest = s.get();
+    if (youngest == nullptr || youngest == &wanting || youngest->age < wanting.age) return -1;
+    put_back(youngest, pass);
+  }
+}
+
+void Scheduler::put_back(Sequence* sequence, Pass& pass) {
+  const auto item = std::find_if(pass.items.begin(), pass.items.end(),
+                                 [&](const PassItem& i) { return i.sequence == sequence; });
+  if (item != pass.items.end()) {
+    pass.tokens -= item->tokens;
+    pass.items.erase(item);
+  }
+  ++preemptions_;
+  drop_blocks(sequence->blocks);
+  sequence->cached = 0;
+  if (!sequence->running) return;  // it was waiting, with forked blocks
+  auto taken = take(running_, sequence);
+  taken->running = false;
+  const auto length = static_cast<int64_t>(sequence->tokens.size());
+  const int64_t needed = (length + block_tokens_ - 1) / block_tokens_;
+  if (needed > allocator_.total()) {
+    pass.failed.push_back(std::move(taken));
+  } else {
+    insert(waiting_, std::move(taken));
+  }
+}
+
+std::unique_ptr<Sequence> Scheduler::remove(Sequence* sequence) {
+  auto taken = take(sequence->running ? running_ : waiting_, sequence);
+  TW_CHECK(taken != nullptr, "a sequence was removed twice");
+  drop_blocks(taken->blocks);
+  return taken;
+}
+
+uint64_t Scheduler::lease(Sequence* sequence, Clock::time_point expires) {
+  Lease lease{sequence->tokens, sequence->cached, {}, expires};
+  lease.blocks.swap(sequence->blocks);
+  const uint64_t id = next_lease_++;
+  leases_.emplace(id, std::move(lease));
+  remove(sequence);
+  return id;
+}
+
+Lease* Scheduler::find_lease(uint64_t id) {
+  const auto it = leases_.find(id);
+  return it == leases_.end() ? nullptr : &it->second;
+}
+
+void Scheduler::release(uint64_t id) {
+  const auto it = leases_.find(id);
+  if (it == leases_.end()) return;
+  drop_blocks(it->second.blocks);
+  leases_.erase(it);
+}
+
+void Scheduler::expire(Clock::time_point now) {
+  // The tokens outlive the blocks for a while, so that late probes can prefill them again.
+  constexpr auto kForget = std::chrono::minutes(10);
+  for (auto it = leases_.begin(); it != leases_.end();) {
+    Lease& lease = it->second;
+    if (!lease.blocks.empty() && lease.expires <= now) {
+      drop_blocks(lease.blocks);
+      lease.cached = 0;
+      ++expired_leases_;
+    }
+    it = lease.blocks.empty() && lease.expires + kForget <= now ? leases_.erase(it) : ++it;
+  }
+}
+
+std::vector<Sequence*> Scheduler::sequences_of(GroupKey key) {
+  std::vector<Sequence*> found;
+  for (SequenceList* list : {&waiting_, &running_})
+    for (const auto& s : *list)
+      if (s->group && s->group->task.key == key) found.push_back(s.get());
+  return found;
+}
+
+void Scheduler::drop_blocks(std::vector<int32_t>& blocks) {
+  for (int32_t block : blocks) allocator_.release(block);
+  blocks.clear();
+}
+
+void Scheduler::fill(EngineStats& stats) const {
+  stats.preemptions = preemptions_;
+  stats.expired_leases = expired_leases_;
+  stats.waiting = waiting_.size();
+  stats.running = running_.size();
+  stats.leased = static_cast<uint64_t>(std::count_if(
+      leases_.begin(), leases_.end(), [](const auto& l) { return !l.second.blocks.empty(); }));
+  stats.free_blocks = allocator_.free();
+  stats.total_blocks = allocator_.total();
+}
+
+}  // namespace tracewise
