@@ -1,0 +1,227 @@
+#include "launch/config.hpp"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <vector>
+
+#include "launch/config_key.hpp"
+
+namespace tracewise {
+namespace {
+
+// Where a key was last set: "demo.toml:12" or "--set".
+using Places = std::map<std::string, std::string>;
+
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row.back();
+}
+
+std::string leaf_of(const std::string& name) {
+  const auto dot = name.rfind('.');
+  return dot == std::string::npos ? name : name.substr(dot + 1);
+}
+
+Error unknown_key(const std::string& place, const std::string& name) {
+  const std::string near = nearest_key(name);
+  return bad_input(
+      place + ": unknown key " + name +
+      (near.empty() ? "; `tracewise config` lists all keys" : "; did you mean " + near + "?"));
+}
+
+Result<Value> value_of(const toml::node& node, const std::string& place, const std::string& name) {
+  const auto scalar = [](const toml::node& n) -> std::optional<Scalar> {
+    if (n.is_boolean()) return Scalar(**n.as_boolean());
+    if (n.is_integer()) return Scalar(**n.as_integer());
+    if (n.is_floating_point()) return Scalar(**n.as_floating_point());
+    if (n.is_string()) return Scalar(**n.as_string());
+    return std::nullopt;
+  };
+  if (const auto value = scalar(node)) {
+    return std::visit([](const auto& x) { return Value(x); }, *value);
+  }
+  const Key* key = find_key(name);
+  const Error refused =
+      bad_input(place + ": " + name + " must be " + (key != nullptr ? key->allowed : "a value"));
+  if (!node.is_array()) return refused;
+  std::vector<Scalar> list;
+  for (const toml::node& entry : *node.as_array()) {
+    auto value = scalar(entry);
+    if (!value) return refused;
+    list.push_back(std::move(*value));
+  }
+  return Value(std::move(list));
+}
+
+Result<void> set_key(Config& config, Places& places, const std::string& place,
+                     const std::string& name, const Value& value) {
+  const Key* key = find_key(name);
+  if (key == nullptr) return unknown_key(place, name);
+  if (!key->set(config, value)) {
+    return bad_input(place + ": " + name + " = " + toml_text(value) + ": it must be " +
+                     key->allowed);
+  }
+  places[name] = place;
+  return {};
+}
+
+Result<void> apply_table(Config& config, Places& places, const std::string& file,
+                         const std::string& prefix, const toml::table& table) {
+  // In the order of the file, so that the first mistake is the one that is named.
+  std::vector<std::pair<std::string, const toml::node*>> entries;
+  for (const auto& [key, node] : table) entries.emplace_back(std::string(key.str()), &node);
+  std::ranges::stable_sort(entries, {}, [](const auto& e) {
+    const auto begin = e.second->source().begin;
+    return std::pair(begin.line, begin.column);
+  });
+  for (const auto& [key, node] : entries) {
+    const std::string name = prefix.empty() ? key : prefix + "." + key;
+    const std::string place = file + ":" + std::to_string(node->source().begin.line);
+    if (node->is_table() && find_key(name) == nullptr) {
+      const bool group = std::ranges::any_of(
+          config_keys(), [&](const Key& k) { return k.name.starts_with(name + "."); });
+      if (!group && node->as_table()->empty()) return unknown_key(place, name);
+      TW_TRY(apply_table(config, places, file, name, *node->as_table()));
+      continue;
+    }
+    if (find_key(name) == nullptr) return unknown_key(place, name);
+    TW_ASSIGN(const Value value, value_of(*node, place, name));
+    TW_TRY(set_key(config, places, place, name, value));
+  }
+  return {};
+}
+
+Result<void> apply_file(Config& config, Places& places, const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  std::ostringstream text;
+  if (stream) text << stream.rdbuf();
+  if (!stream || std::filesystem::is_directory(file)) {
+    return io_error("cannot read the config file " + file.string());
+  }
+  toml::table table;
+  try {
+    table = toml::parse(text.view(), file.string());
+  } catch (const toml::parse_error& e) {
+    return bad_input(file.string() + ":" + std::to_string(e.source().begin.line) + ": " +
+                     std::string(e.description()));
+  }
+  return apply_table(config, places, file.string(), "", table);
+}
+
+Result<void> apply_set(Config& config, Places& places, const std::string& set) {
+  const auto equals = set.find('=');
+  if (equals == std::string::npos) {
+    return bad_input("--set " + set + ": key=value is needed");
+  }
+  const std::string name = set.substr(0, equals);
+  const std::string text = set.substr(equals + 1);
+  const std::string place = "--set";
+  const Key* key = find_key(name);
+  if (key == nullptr) return unknown_key(place, name);
+  const bool quotes = text.starts_with('"') || text.starts_with('\'');
+  if (key->bare && !quotes) return set_key(config, places, place, name, Value(text));
+  toml::table table;
+  try {
+    table = toml::parse("value = " + text);
+  } catch (const toml::parse_error&) {
+    table.clear();
+  }
+  if (table.size() != 1) {
+    return bad_input(place + ": " + name + " = " + text + ": it must be " + key->allowed);
+  }
+  TW_ASSIGN(const Value value, value_of(*table.get("value"), place, name));
+  return set_key(config, places, place, name, value);
+}
+
+// A rule between keys that a config breaks, and the keys.
+struct Conflict {
+  std::vector<std::string> keys;
+  std::string message;
+};
+
+std::optional<Conflict> find_conflict(const Config& c) {
+  const AdvantageOptions& a = c.group.advantage;
+  if (a.length_penalty > 0 && a.kind == AdvantageKind::kStepGroup) {
+    return Conflict{{"advantage.length_penalty", "advantage.kind"},
+                    "a length penalty acts on the base, which kind step_group doesn't have"};
+  }
+  if (!a.divide_by_std && a.base != OutcomeBase::kGrpo) {
+    return Conflict{{"advantage.divide_by_std", "advantage.base"},
+                    "only base grpo divides by the group's standard deviation"};
+  }
+  if (c.group.min_good_rollouts > c.run.group_size) {
+    return Conflict{{"advantage.min_good_rollouts", "run.group_size"},
+                    "a group can't have more good rollouts than rollouts"};
+  }
+  if (c.trainer.loss.step_dpo_weight > 0 && c.group.preference.max_pairs == 0) {
+    return Conflict{{"loss.step_dpo_weight", "preference.max_pairs"},
+                    "the step-DPO loss needs preference pairs"};
+  }
+  if (c.engine.block_tokens % 16 != 0) {
+    return Conflict{{"engine.block_tokens"}, "a block is a multiple of 16 tokens"};
+  }
+  if (!std::ranges::is_sorted(c.run.eval.at_seconds)) {
+    return Conflict{{"eval.at_seconds"}, "the times must ascend"};
+  }
+  return std::nullopt;
+}
+
+Result<void> check_conflicts(const Config& config, const Places& places) {
+  const auto conflict = find_conflict(config);
+  if (!conflict) return {};
+  std::string place;
+  std::string keys;
+  for (const std::string& name : conflict->keys) {
+    const auto found = places.find(name);
+    if (found != places.end() && place.empty()) place = found->second + ": ";
+    keys += (keys.empty() ? "" : ", ") + name + " = " + toml_text(find_key(name)->get(config));
+  }
+  return bad_input(place + keys + ": " + conflict->message);
+}
+
+}  // namespace
+
+std::string nearest_key(const std::string& name) {
+  std::string nearest;
+  size_t best = std::max<size_t>(3, name.size() / 3) + 1;
+  for (const Key& key : config_keys()) {
+    // A key in the wrong group is still the key that was meant.
+    const size_t cost = std::min(edit_distance(name, key.name),
+                                 edit_distance(leaf_of(name), leaf_of(key.name)) + 2);
+    if (cost < best) {
+      best = cost;
+      nearest = key.name;
+    }
+  }
+  return nearest;
+}
+
+Result<Config> load_config(const ConfigSource& source) {
+  Config config;
+  Places places;
+  for (const auto& file : source.files) TW_TRY(apply_file(config, places, file));
+  for (const auto& set : source.sets) TW_TRY(apply_set(config, places, set));
+  TW_TRY(check_conflicts(config, places));
+  config.run.seed = config.seed;
+  config.engine.seed = config.seed;
+  config.group.seed = config.seed;
+  config.trainer.seed = config.seed;
+  return config;
+}
+
+}  // namespace tracewise

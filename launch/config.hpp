@@ -1,0 +1,55 @@
+// The configuration of a run: every option struct of the program, filled from TOML files and
+// --set key=value. launch/config_keys.cpp holds the one table of keys.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "actors/run_options.hpp"
+#include "learner/sample_group.hpp"
+#include "learner/trainer.hpp"
+#include "messages/result.hpp"
+#include "rollout/engine.hpp"
+
+namespace tracewise {
+
+// Options that only launch/ itself acts on.
+struct LaunchOptions {
+  std::string run_dir;    // run folder; empty: runs/<time>
+  std::string model_dir;  // Hugging Face folder
+};
+
+struct Config {
+  uint64_t seed = 0;  // of everything random; load_config() copies it into the structs below
+  LaunchOptions launch;
+  RunOptions run;
+  EngineOptions engine;
+  SampleGroupOptions group;
+  TrainerOptions trainer;
+};
+
+struct ConfigSource {
+  std::vector<std::filesystem::path> files;  // TOML; a later one overrides an earlier one
+  std::vector<std::string> sets;             // "key=value"; override the files
+};
+
+// The defaults overridden by `source`, checked key by key and where keys depend on each other.
+// Paths are made absolute from the current folder, so the result means the same from any other.
+//
+// kBadInput: "FILE:LINE: KEY = VALUE: what is allowed" for a wrong type or range, the nearest known
+// key for an unknown one; kIo for a file that cannot be read.
+Result<Config> load_config(const ConfigSource& source);
+
+// TOML that load_config() reads back to an equal config. `comments` puts each key's meaning and
+// what it allows above it. A non-empty `prefix` ("advantage", "advantage.beta") picks keys.
+std::string config_toml(const Config& config, bool comments, const std::string& prefix = "");
+
+// A markdown table for each group of keys: name, default, what is allowed, meaning.
+std::string config_markdown();
+
+// The known key that is nearest to `name` in spelling; empty if none is near.
+std::string nearest_key(const std::string& name);
+
+}  // namespace tracewise

@@ -1,0 +1,236 @@
+// One row of the table of keys: how a key is named, what it allows, what it means, where it is
+// bound.
+#pragma once
+
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "launch/config.hpp"
+
+namespace tracewise {
+
+using Scalar = std::variant<bool, int64_t, double, std::string>;
+using Value = std::variant<bool, int64_t, double, std::string, std::vector<Scalar>>;
+
+// The value as TOML spells it; reals in the fewest digits that read back to the same.
+std::string toml_text(const Value& value);
+
+struct Key {
+  std::string name;     // "advantage.beta"
+  std::string allowed;  // "a real number of at least 0"
+  std::string meaning;  // one sentence, with the unit
+  bool bare = false;    // --set takes the text after '=' as it stands, without quotes
+  std::function<Value(const Config&)> get;
+  // False: the value is not allowed, and the config is as it was.
+  std::function<bool(Config&, const Value&)> set;
+};
+
+// Every key, in the order in which they are printed; keys of one group stand together.
+const std::vector<Key>& config_keys();
+
+// The key of this name, or nullptr.
+const Key* find_key(const std::string& name);
+
+// Bounds of a number. Integers are bounded by their member's type too.
+struct Range {
+  double low = -std::numeric_limits<double>::infinity();
+  double high = std::numeric_limits<double>::infinity();
+  bool low_open = false;
+  bool high_open = false;
+
+  bool holds(double x) const;
+  std::string text() const;  // " of at least 0", " above 0 and at most 1"; empty without bounds
+};
+
+inline Range at_least(double low) { return {.low = low}; }
+inline Range above(double low) { return {.low = low, .low_open = true}; }
+inline Range between(double low, double high) { return {.low = low, .high = high}; }
+
+// --- row makers; `At` maps Config& to the bound member -------------------------------------------
+
+template <class At>
+using Member = std::remove_reference_t<std::invoke_result_t<At, Config&>>;
+
+template <class At>
+const Member<At>& member(At at, const Config& config) {
+  return at(const_cast<Config&>(config));
+}
+
+template <class At>
+Key flag_key(std::string name, At at, std::string meaning) {
+  return {std::move(name),
+          "true or false",
+          std::move(meaning),
+          false,
+          [at](const Config& c) -> Value { return member(at, c); },
+          [at](Config& c, const Value& v) {
+            const bool* value = std::get_if<bool>(&v);
+            if (value != nullptr) at(c) = *value;
+            return value != nullptr;
+          }};
+}
+
+template <class At>
+Key integer_key(std::string name, At at, Range range, std::string meaning) {
+  using T = Member<At>;
+  return {std::move(name),
+          "an integer" + range.text(),
+          std::move(meaning),
+          false,
+          [at](const Config& c) -> Value { return static_cast<int64_t>(member(at, c)); },
+          [at, range](Config& c, const Value& v) {
+            const int64_t* value = std::get_if<int64_t>(&v);
+            if (value == nullptr || !range.holds(static_cast<double>(*value))) return false;
+            if (!std::in_range<T>(*value)) return false;
+            at(c) = static_cast<T>(*value);
+            return true;
+          }};
+}
+
+// A real as the shortest decimal that reads back to the member says it: 0.7f is 0.7.
+template <class T>
+double shortest(T value) {
+  char text[64];
+  const auto end = std::to_chars(text, text + sizeof text, value).ptr;
+  double out = 0;
+  std::from_chars(text, end, out);
+  return out;
+}
+
+std::optional<double> real_of(const Scalar& scalar);  // reals and integers
+std::optional<double> real_of(const Value& value);
+
+template <class At>
+Key real_key(std::string name, At at, Range range, std::string meaning) {
+  using T = Member<At>;
+  return {std::move(name),
+          "a real number" + range.text(),
+          std::move(meaning),
+          false,
+          [at](const Config& c) -> Value { return shortest(member(at, c)); },
+          [at, range](Config& c, const Value& v) {
+            const auto value = real_of(v);
+            if (!value || !std::isfinite(*value) || !range.holds(*value)) return false;
+            if (!std::isfinite(static_cast<T>(*value))) return false;
+            at(c) = static_cast<T>(*value);
+            return true;
+          }};
+}
+
+template <class At>
+Key text_key(std::string name, At at, std::string meaning, std::string allowed = "a text") {
+  return {std::move(name),
+          std::move(allowed),
+          std::move(meaning),
+          true,
+          [at](const Config& c) -> Value { return member(at, c); },
+          [at](Config& c, const Value& v) {
+            const std::string* value = std::get_if<std::string>(&v);
+            if (value != nullptr) at(c) = *value;
+            return value != nullptr;
+          }};
+}
+
+// A file or folder, made absolute when it is set; empty stays empty.
+template <class At>
+Key path_key(std::string name, At at, std::string meaning) {
+  Key key = text_key(std::move(name), at, std::move(meaning), "a path");
+  key.set = [set = std::move(key.set)](Config& c, const Value& v) {
+    const std::string* value = std::get_if<std::string>(&v);
+    if (value == nullptr || value->empty()) return set(c, v);
+    return set(c, std::filesystem::absolute(*value).lexically_normal().string());
+  };
+  return key;
+}
+
+template <class T>
+struct Choice {
+  const char* name;
+  T value;
+};
+
+std::string choices_text(const std::vector<std::string>& names);  // "one of a, b or c"
+
+template <class At>
+Key choice_key(std::string name, At at, std::vector<Choice<Member<At>>> choices,
+               std::string meaning) {
+  std::vector<std::string> names;
+  for (const auto& choice : choices) names.emplace_back(choice.name);
+  return {std::move(name),
+          choices_text(names),
+          std::move(meaning),
+          true,
+          [at, choices](const Config& c) -> Value {
+            for (const auto& choice : choices) {
+              if (choice.value == member(at, c)) return std::string(choice.name);
+            }
+            return std::string();
+          },
+          [at, choices](Config& c, const Value& v) {
+            const std::string* value = std::get_if<std::string>(&v);
+            for (const auto& choice : choices) {
+              if (value == nullptr || *value != choice.name) continue;
+              at(c) = choice.value;
+              return true;
+            }
+            return false;
+          }};
+}
+
+// A list of texts, of integers or of reals, by the member's element type.
+template <class At>
+Key list_key(std::string name, At at, std::string allowed, Range range, std::string meaning) {
+  using T = typename Member<At>::value_type;
+  return {std::move(name),
+          std::move(allowed),
+          std::move(meaning),
+          false,
+          [at](const Config& c) -> Value {
+            std::vector<Scalar> list;
+            for (const T& entry : member(at, c)) {
+              if constexpr (std::is_integral_v<T>) {
+                list.emplace_back(static_cast<int64_t>(entry));
+              } else if constexpr (std::is_floating_point_v<T>) {
+                list.emplace_back(shortest(entry));
+              } else {
+                list.emplace_back(entry);
+              }
+            }
+            return list;
+          },
+          [at, range](Config& c, const Value& v) {
+            const auto* list = std::get_if<std::vector<Scalar>>(&v);
+            if (list == nullptr) return false;
+            std::vector<T> entries;
+            for (const Scalar& scalar : *list) {
+              if constexpr (std::is_integral_v<T>) {
+                const int64_t* entry = std::get_if<int64_t>(&scalar);
+                if (entry == nullptr || !range.holds(static_cast<double>(*entry))) return false;
+                if (!std::in_range<T>(*entry)) return false;
+                entries.push_back(static_cast<T>(*entry));
+              } else if constexpr (std::is_floating_point_v<T>) {
+                const auto entry = real_of(scalar);
+                if (!entry || !std::isfinite(*entry) || !range.holds(*entry)) return false;
+                entries.push_back(static_cast<T>(*entry));
+              } else {
+                const std::string* entry = std::get_if<std::string>(&scalar);
+                if (entry == nullptr) return false;
+                entries.push_back(*entry);
+              }
+            }
+            at(c) = std::move(entries);
+            return true;
+          }};
+}
+
+}  // namespace tracewise
