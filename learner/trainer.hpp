@@ -16,9 +16,9 @@ namespace tracewise {
 
 // How per-token losses become one number. N = response tokens of a micro-batch's optimizer batch.
 enum class LossAggregation : uint8_t {
-  kTokenMean,         // sum over all tokens / number of tokens (DAPO)
-  kSequenceMean,      // mean over rollouts of each rollout's token mean (GRPO)
-  kSequenceSumNorm,   // mean over rollouts of token sum / max_response_tokens (Dr.GRPO)
+  kTokenMean,        // sum over all tokens / number of tokens (DAPO)
+  kSequenceMean,     // mean over rollouts of each rollout's token mean (GRPO)
+  kSequenceSumNorm,  // mean over rollouts of token sum / max_response_tokens (Dr.GRPO)
 };
 
 enum class LrSchedule : uint8_t { kConstant, kLinear, kCosine };
@@ -28,30 +28,31 @@ struct OptimizerOptions {
   double beta1 = 0.9;
   double beta2 = 0.98;
   double eps = 1e-8;
-  double weight_decay = 0.0;     // decoupled
-  double max_grad_norm = 1.0;    // 0: no clipping
-  int64_t warmup_steps = 0;      // optimizer steps, linear from lr/warmup_steps
+  double weight_decay = 0.0;   // decoupled
+  double max_grad_norm = 1.0;  // 0: no clipping
+  int64_t warmup_steps = 0;    // optimizer steps, linear from lr/warmup_steps
   LrSchedule schedule = LrSchedule::kConstant;
-  double final_lr_ratio = 0.1;   // of lr, at progress 1, for kLinear and kCosine
+  double final_lr_ratio = 0.1;  // of lr, at progress 1, for kLinear and kCosine
 };
 
 struct LossOptions {
   LossAggregation aggregation = LossAggregation::kTokenMean;
-  double clip_low = 0.2;             // ratio >= 1 - clip_low
-  double clip_high = 0.28;           // ratio <= 1 + clip_high
-  double kl_beta = 0.0;              // weight of k3 KL to the reference; 0: no reference model is kept
-  double importance_cap = 0.0;       // truncated importance weight for stale tokens; 0: off
-  double step_dpo_weight = 0.0;      // weight of the step-DPO loss mixed in
+  double clip_low = 0.2;         // ratio >= 1 - clip_low
+  double clip_high = 0.28;       // ratio <= 1 + clip_high
+  double kl_beta = 0.0;          // weight of k3 KL to the reference; 0: no reference model is kept
+  double importance_cap = 0.0;   // truncated importance weight for stale tokens; 0: off
+  double step_dpo_weight = 0.0;  // weight of the step-DPO loss mixed in
   double step_dpo_beta = 0.1;
-  int64_t max_response_tokens = 128; // for kSequenceSumNorm
+  int64_t max_response_tokens = 128;  // for kSequenceSumNorm
+  bool whiten_advantages = false;     // over the batch's tokens (REINFORCE++)
 };
 
 struct TrainerOptions {
   OptimizerOptions optimizer;
   LossOptions loss;
-  int64_t updates_per_batch = 1;        // optimizer steps a batch, over a seeded random split
-  int64_t micro_batch_tokens = 4096;    // tokens of one forward and backward pass
-  int64_t max_bad_steps = 5;            // skipped steps in a row until the run stops
+  int64_t updates_per_batch = 1;      // optimizer steps a batch, over a seeded random split
+  int64_t micro_batch_tokens = 4096;  // tokens of one forward and backward pass
+  int64_t max_bad_steps = 5;          // skipped steps in a row until the run stops
   uint64_t seed = 0;
   int threads = 1;
   std::string device = "cpu";
@@ -59,14 +60,15 @@ struct TrainerOptions {
 
 // A supervised example: loss on tokens[prompt_tokens..], each with its weight.
 struct SupervisedExample {
-  std::vector<int32_t> tokens;     // prompt and response
+  std::vector<int32_t> tokens;  // prompt and response
   uint32_t prompt_tokens = 0;
-  std::vector<float> weights;      // one a response token; empty: all 1
+  std::vector<float> weights;  // one a response token; empty: all 1
 };
 
 // What one batch did. A metric that has nothing to measure in this batch is absent.
 struct TrainReport {
-  std::vector<Metric> metrics;   // loss, grad norm, ratio, clip share, entropy, lr, ... ("train/...")
+  std::vector<Metric>
+      metrics;  // loss, grad norm, ratio, clip share, entropy, lr, ... ("train/...")
   uint64_t trained_tokens = 0;   // response tokens that entered the loss
   uint64_t skipped_updates = 0;  // non-finite loss or gradient
 };

@@ -1,0 +1,57 @@
+#include "learner/loss.hpp"
+
+#include <ATen/ATen.h>
+
+namespace tracewise {
+namespace {
+
+at::Tensor objective(const PolicyTerms& t, const LossOptions& options, const at::Tensor& ratio) {
+  const at::Tensor clipped = ratio.clamp(1 - options.clip_low, 1 + options.clip_high);
+  return at::minimum(ratio * t.advantages, clipped * t.advantages);
+}
+
+// k3: an unbiased estimate of KL(policy || reference) that is never negative.
+at::Tensor k3(const at::Tensor& logprobs, const at::Tensor& reference) {
+  const at::Tensor difference = reference - logprobs;
+  return difference.exp() - difference - 1;
+}
+
+}  // namespace
+
+PolicyLoss policy_loss(const PolicyTerms& t, const LossOptions& options) {
+  const at::Tensor ratio = (t.logprobs - t.old).exp();
+  at::Tensor objective_terms = objective(t, options, ratio);
+  at::Tensor importance = at::ones_like(t.old);
+  if (options.importance_cap > 0) {
+    importance = (t.old - t.behaviour).exp().clamp_max(options.importance_cap);
+    objective_terms = importance * objective_terms;
+  }
+  at::Tensor kl = at::zeros_like(t.old);
+  if (t.reference.defined()) {
+    kl = k3(t.logprobs, t.reference);
+    objective_terms = objective_terms - options.kl_beta * kl;
+  }
+  PolicyLoss result;
+  result.loss = -(t.weights * objective_terms).sum();
+
+  const at::Tensor r = ratio.detach();
+  const at::Tensor gap = (t.logprobs.detach() - t.behaviour).abs();
+  const at::Tensor outside =
+      at::logical_or(at::logical_and(r < 1 - options.clip_low, t.advantages < 0),
+                     at::logical_and(r > 1 + options.clip_high, t.advantages > 0));
+  const auto sum = [](const at::Tensor& x) { return x.to(at::kDouble).sum(); };
+  result.sums = at::stack({sum(at::ones_like(r)), sum(r), sum(outside), sum(kl.detach()), sum(gap),
+                           sum(importance), sum(importance * importance)});
+  result.ratio_max = r.max().item<double>();
+  result.gap_max = gap.max().item<double>();
+  return result;
+}
+
+at::Tensor step_dpo_loss(const at::Tensor& chosen, const at::Tensor& rejected,
+                         const at::Tensor& chosen_reference, const at::Tensor& rejected_reference,
+                         double beta) {
+  const at::Tensor margin = (chosen - chosen_reference) - (rejected - rejected_reference);
+  return at::softplus(-beta * margin).mean();
+}
+
+}  // namespace tracewise
