@@ -11,12 +11,14 @@
 #include <system_error>
 #include <utility>
 
-#include "actors/durable_file.hpp"
 #include "actors/event_file.hpp"
+#include "model/file_io.hpp"
 
 namespace tracewise {
 namespace fs = std::filesystem;
 namespace {
+
+constexpr uint64_t kMaxLinesBytes = uint64_t{1} << 32;
 
 Result<void> append(int fd, const fs::path& file, const std::string& bytes) {
   size_t done = 0;
@@ -41,7 +43,7 @@ Result<int> open_to_append(const fs::path& file) {
 Result<void> cut_lines(const fs::path& file, uint64_t last_step) {
   std::error_code failure;
   if (!fs::exists(file, failure)) return {};
-  TW_ASSIGN(const std::string text, read_whole_file(file));
+  TW_ASSIGN(const std::string text, read_file(file, kMaxLinesBytes));
   std::string kept;
   for (size_t begin = 0, end = 0; (end = text.find('\n', begin)) != std::string::npos;
        begin = end + 1) {
@@ -53,7 +55,7 @@ Result<void> cut_lines(const fs::path& file, uint64_t last_step) {
     if (parsed["step"].get<uint64_t>() <= last_step) kept += line + "\n";
   }
   if (kept == text) return {};
-  return write_file_durably(file, kept);
+  return write_file(file, kept);
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 #include <system_error>
 #include <utility>
 
-#include "actors/durable_file.hpp"
+#include "model/file_io.hpp"
 
 namespace tracewise {
 namespace fs = std::filesystem;
@@ -20,6 +20,7 @@ using nlohmann::json;
 namespace {
 
 constexpr const char* kStateFile = "state.json";
+constexpr uint64_t kMaxStateBytes = uint64_t{1} << 30;
 
 Error os_error(const fs::path& path, const char* what, int code) {
   return io_error(path.string() + ": " + what + ": " + std::strerror(code));
@@ -124,6 +125,27 @@ CheckpointState from_json(const json& j) {
   return s;
 }
 
+// Forces a file's contents, or a folder's entries, to the disk.
+Result<void> sync_path(const fs::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return os_error(path, "cannot be opened", errno);
+  const int failure = ::fsync(fd) == 0 ? 0 : errno;
+  ::close(fd);
+  if (failure != 0) return os_error(path, "cannot be forced to the disk", failure);
+  return {};
+}
+
+// The parts may come from anybody's writer: everything is forced to the disk before the rename.
+Result<void> sync_tree(const fs::path& dir) {
+  std::error_code failure;
+  fs::recursive_directory_iterator it(dir, failure);
+  for (; !failure && it != fs::recursive_directory_iterator(); it.increment(failure)) {
+    if (it->is_regular_file(failure) || it->is_directory(failure)) TW_TRY(sync_path(it->path()));
+  }
+  if (failure) return os_error(dir, "cannot be listed", failure.value());
+  return sync_path(dir);
+}
+
 Result<void> fill_checkpoint(const fs::path& dir, const CheckpointState& state,
                              const std::function<Result<void>(const fs::path&)>& write_parts) {
   std::error_code failure;
@@ -131,7 +153,7 @@ Result<void> fill_checkpoint(const fs::path& dir, const CheckpointState& state,
   if (failure) return os_error(dir, "cannot be made", failure.value());
   TW_TRY(write_parts(dir));
   TW_ASSIGN(const auto files, file_sizes(dir));
-  TW_TRY(write_file_durably(dir / kStateFile, to_json(state, files).dump(1) + "\n"));
+  TW_TRY(write_file(dir / kStateFile, to_json(state, files).dump(1) + "\n"));
   return sync_tree(dir);
 }
 
@@ -148,7 +170,7 @@ Result<void> move_into_place(const fs::path& beside, const fs::path& dir) {
   if (failure) return os_error(dir, "cannot be renamed into place", failure.value());
   fs::remove_all(old, failure);
   if (failure) return os_error(old, "cannot be removed", failure.value());
-  return sync_path(dir.parent_path());
+  return sync_directory(dir.parent_path());
 }
 
 }  // namespace
@@ -168,7 +190,7 @@ Result<std::unique_ptr<RunFolder>> RunFolder::create(const fs::path& root,
     fs::create_directories(dir, failure);
     if (failure) return os_error(dir, "cannot be made", failure.value());
   }
-  TW_TRY(write_file_durably(folder->config(), config_toml));
+  TW_TRY(write_file(folder->config(), config_toml));
   return folder;
 }
 
@@ -223,7 +245,7 @@ Result<void> RunFolder::mark_best(uint64_t step) {
   fs::create_directory_symlink("step-" + std::to_string(step), beside, failure);
   if (!failure) fs::rename(beside, link, failure);
   if (failure) return os_error(link, "cannot be made", failure.value());
-  return sync_path(checkpoints());
+  return sync_directory(checkpoints());
 }
 
 Result<void> RunFolder::prune(uint64_t keep_last, bool keep_best) {
@@ -256,7 +278,7 @@ Result<void> RunFolder::prune(uint64_t keep_last, bool keep_best) {
 
 Result<Checkpoint> read_checkpoint(const fs::path& dir) {
   const fs::path file = dir / kStateFile;
-  TW_ASSIGN(const std::string text, read_whole_file(file));
+  TW_ASSIGN(const std::string text, read_file(file, kMaxStateBytes));
   Checkpoint checkpoint{dir, {}};
   std::map<std::string, uint64_t> files;
   try {

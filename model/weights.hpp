@@ -18,16 +18,18 @@ struct ModelConfig;
 class Weights {
  public:
   // `bytes` is 64-byte aligned storage of manifest.bytes bytes.
-  Weights(WeightsManifest manifest, std::shared_ptr<std::byte[]> bytes)
+  Weights(WeightsManifest manifest, std::shared_ptr<const std::byte[]> bytes)
       : manifest_(std::move(manifest)), bytes_(std::move(bytes)) {}
 
   const WeightsManifest& manifest() const { return manifest_; }
   uint64_t version() const { return manifest_.version; }
   std::span<const std::byte> bytes() const { return {bytes_.get(), manifest_.bytes}; }
+  // The buffer itself, for a transport that hands it on without a copy.
+  const std::shared_ptr<const std::byte[]>& storage() const { return bytes_; }
 
  private:
   WeightsManifest manifest_;
-  std::shared_ptr<std::byte[]> bytes_;
+  std::shared_ptr<const std::byte[]> bytes_;
 };
 
 // Shared by the learner, which made it, and every generator that still samples with it.

@@ -9,7 +9,7 @@
 #include <iterator>
 #include <string>
 
-#include "actors/durable_file.hpp"
+#include "model/file_io.hpp"
 #include "tests/actors/temp_dir.hpp"
 
 namespace tracewise {
@@ -34,8 +34,8 @@ auto parts(size_t bytes) {
   return [bytes](const fs::path& dir) -> Result<void> {
     std::error_code failure;
     fs::create_directories(dir / "model", failure);
-    TW_TRY(write_file_durably(dir / "model" / "model.safetensors", std::string(bytes, 'w')));
-    return write_file_durably(dir / "optimizer.safetensors", "adam");
+    TW_TRY(write_file(dir / "model" / "model.safetensors", std::string(bytes, 'w')));
+    return write_file(dir / "optimizer.safetensors", "adam");
   };
 }
 
@@ -51,7 +51,7 @@ TEST_CASE("a run folder has its config and is not made twice") {
   const fs::path root = dir.path() / "run";
   {
     auto folder = RunFolder::create(root, "seed = 3\n").value();
-    CHECK(read_whole_file(folder->config()).value() == "seed = 3\n");
+    CHECK(read_file(folder->config(), 1 << 20).value() == "seed = 3\n");
     std::ofstream(folder->database()) << "";
   }
   const auto again = RunFolder::create(root, "");
