@@ -10,27 +10,13 @@
 #include <vector>
 
 #include "launch/config_key.hpp"
+#include "launch/nearest.hpp"
 
 namespace tracewise {
 namespace {
 
 // Where a key was last set: "demo.toml:12" or "--set".
 using Places = std::map<std::string, std::string>;
-
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row.back();
-}
 
 std::string leaf_of(const std::string& name) {
   const auto dot = name.rfind('.');

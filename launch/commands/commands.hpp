@@ -1,0 +1,23 @@
+// Every command of the program. Each has a file of its own, cmd_NAME.cpp, and a row in main.cpp.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace tracewise {
+
+// What the program ends with.
+inline constexpr int kExitDone = 0;
+inline constexpr int kExitInternal = 1;        // a failure that the user cannot mend
+inline constexpr int kExitBadInput = 2;        // config, data, checkpoint or command line
+inline constexpr int kExitGoalNotReached = 3;  // a run did not show what it set out to show
+inline constexpr int kExitInterrupted = 130;   // stopped by SIGINT or SIGTERM
+
+// The words after the command's name.
+using Args = std::vector<std::string>;
+
+// Each runs one command to its end and returns an exit code; all that went wrong is on stderr.
+int cmd_advantages(const Args& args);
+int cmd_config(const Args& args);
+
+}  // namespace tracewise

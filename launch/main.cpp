@@ -1,0 +1,72 @@
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "launch/commands/commands.hpp"
+#include "launch/nearest.hpp"
+
+namespace tracewise {
+namespace {
+
+struct Command {
+  const char* name;
+  const char* summary;
+  int (*run)(const Args& args);
+};
+
+constexpr Command kCommands[] = {
+    {"advantages", "step advantages of groups, JSON lines in and out", cmd_advantages},
+    {"config", "every config key with its value and meaning", cmd_config},
+};
+
+void print_usage(std::FILE* out) {
+  std::fputs("usage: tracewise COMMAND [OPTIONS]\n\n", out);
+  for (const Command& command : kCommands) {
+    std::fprintf(out, "  %-11s  %s\n", command.name, command.summary);
+  }
+  std::fputs("\ntracewise COMMAND --help shows a command's options.\n", out);
+}
+
+int unknown_command(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Command& command : kCommands) names.emplace_back(command.name);
+  const std::string near = nearest_of(name, names);
+  std::fprintf(
+      stderr, "tracewise: there is no command %s%s\n", name.c_str(),
+      near.empty() ? "; tracewise --help lists them" : ("; did you mean " + near + "?").c_str());
+  return kExitBadInput;
+}
+
+int run(const Args& words) {
+  if (words.empty()) {
+    print_usage(stderr);
+    return kExitBadInput;
+  }
+  const std::string& name = words.front();
+  if (name == "--help" || name == "-h" || name == "help") {
+    print_usage(stdout);
+    return kExitDone;
+  }
+  if (name == "--version") {
+    std::puts("tracewise " TRACEWISE_VERSION);
+    return kExitDone;
+  }
+  for (const Command& command : kCommands) {
+    if (name == command.name) return command.run(Args(words.begin() + 1, words.end()));
+  }
+  return unknown_command(name);
+}
+
+}  // namespace
+}  // namespace tracewise
+
+int main(int argc, char** argv) {
+  // What a library threw and no seam of ours expected.
+  try {
+    return tracewise::run(tracewise::Args(argv + (argc > 0 ? 1 : 0), argv + argc));
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "tracewise: internal error: %s\n", e.what());
+    return tracewise::kExitInternal;
+  }
+}
