@@ -1,0 +1,159 @@
+#include "rollout/tracer.hpp"
+
+#include "messages/check.hpp"
+#include "model/tokenizer.hpp"
+
+namespace tracewise {
+namespace {
+
+void release(Rollout& rollout, Tracer::Output& out) {
+  if (rollout.lease == 0) return;
+  out.releases.emplace_back(rollout.generator, rollout.lease);
+  rollout.lease = 0;  // nobody downstream may use it
+}
+
+}  // namespace
+
+TracedRollout trace_response(Rollout rollout, const StepOptions& steps, const Verifier& verifier,
+                             const Tokenizer& tokenizer) {
+  TracedRollout traced;
+  traced.step_ends = split_steps(rollout.tokens, tokenizer, steps).ends;
+  if (!rollout.failure.failed()) {
+    Verdict verdict =
+        verifier.verify(rollout.prompt, response_text(rollout.tokens, tokenizer), rollout.finish);
+    traced.reward = verdict.failure.failed() ? 0.0f : verdict.reward;
+    rollout.failure = std::move(verdict.failure);
+  }
+  traced.rollout = std::move(rollout);
+  return traced;
+}
+
+Result<std::unique_ptr<Tracer>> Tracer::make(TracerOptions options, const Tokenizer& tokenizer) {
+  auto tracer = std::unique_ptr<Tracer>(new Tracer(std::move(options), tokenizer));
+  TW_ASSIGN(ValueProbe probe,
+            ValueProbe::make(tracer->options_.probe, tokenizer, *tracer->verifier_));
+  tracer->probe_ = std::make_unique<ValueProbe>(std::move(probe));
+  return tracer;
+}
+
+Tracer::Output Tracer::on_rollout(Rollout rollout) {
+  Output out;
+  if (!probe_->probes() || rollout.purpose == Purpose::kEval) {
+    release(rollout, out);
+    out.traced.push_back(verified(std::move(rollout)));
+    return out;
+  }
+  const GroupKey key = rollout.key;
+  const uint32_t sample = rollout.sample;
+  Group& group = groups_[key];
+  if (!group.arrived.insert(sample).second) {
+    release(rollout, out);
+    return out;
+  }
+  Waiting waiting{verified(std::move(rollout)), false};
+  if (waiting.traced.rollout.failure.failed()) release(waiting.traced.rollout, out);
+  const uint32_t samples = waiting.traced.rollout.group_samples;
+  group.rollouts.emplace(sample, std::move(waiting));
+  if (group.arrived.size() >= samples) decide(key, group, out);
+  return out;
+}
+
+TracedRollout Tracer::verified(Rollout rollout) const {
+  return trace_response(std::move(rollout), options_.steps, *verifier_, *tokenizer_);
+}
+
+// The whole group is there: asks for the values of its good rollouts, or lets them go without.
+void Tracer::decide(const GroupKey& key, Group& group, Output& out) {
+  bool probe = true;
+  if (options_.worth_probing) {
+    std::vector<TracedRollout> good;
+    for (const auto& [sample, waiting] : group.rollouts) {
+      if (!waiting.traced.rollout.failure.failed()) good.push_back(waiting.traced);
+    }
+    probe = !good.empty() && options_.worth_probing(good);
+  }
+  std::vector<uint32_t> leaving;
+  for (auto& [sample, waiting] : group.rollouts) {
+    const bool failed = waiting.traced.rollout.failure.failed();
+    if (probe && !failed && !waiting.traced.step_ends.empty()) request_probe(waiting, out);
+    if (!waiting.probing) leaving.push_back(sample);
+  }
+  for (const uint32_t sample : leaving) leave(key, sample, out);
+}
+
+void Tracer::request_probe(Waiting& waiting, Output& out) {
+  Rollout& rollout = waiting.traced.rollout;
+  auto request = probe_->request(rollout.prompt, waiting.traced.step_ends);
+  if (!request.ok()) {
+    rollout.failure = {FailureClass::kProbe, request.error().message};
+    return;
+  }
+  request->key = rollout.key;
+  request->sample = rollout.sample;
+  request->lease = rollout.lease;
+  out.probes.emplace_back(rollout.generator, std::move(*request));
+  waiting.probing = true;
+}
+
+// Hands a rollout on, with its lease given back; a group whose last rollout leaves is forgotten.
+void Tracer::leave(const GroupKey& key, uint32_t sample, Output& out) {
+  Group& group = groups_.at(key);
+  auto node = group.rollouts.extract(sample);
+  TW_CHECK(!node.empty(), "a rollout left twice");
+  release(node.mapped().traced.rollout, out);
+  out.traced.push_back(std::move(node.mapped().traced));
+  if (group.rollouts.empty()) groups_.erase(key);
+}
+
+Tracer::Waiting* Tracer::find_probing(const GroupKey& key, uint32_t sample) {
+  const auto group = groups_.find(key);
+  if (group == groups_.end()) return nullptr;
+  const auto it = group->second.rollouts.find(sample);
+  if (it == group->second.rollouts.end() || !it->second.probing) return nullptr;
+  return &it->second;
+}
+
+Tracer::Output Tracer::on_probe_result(ProbeResult result) {
+  Output out;
+  Waiting* waiting = find_probing(result.key, result.sample);
+  if (waiting == nullptr) return out;
+  TracedRollout& traced = waiting->traced;
+  auto read = probe_->read(traced.rollout.prompt, result, traced.step_ends.size());
+  traced.values = std::move(read.values);
+  traced.rollout.failure = std::move(read.failure);
+  traced.probe_tokens = result.probe_tokens;
+  traced.probe_seconds = result.probe_seconds;
+  leave(result.key, result.sample, out);
+  return out;
+}
+
+Tracer::Output Tracer::on_probe_failed(GroupKey key, uint32_t sample, Failure failure) {
+  Output out;
+  Waiting* waiting = find_probing(key, sample);
+  if (waiting == nullptr) return out;
+  if (!failure.failed()) failure.failure_class = FailureClass::kProbe;
+  waiting->traced.rollout.failure = std::move(failure);
+  leave(key, sample, out);
+  return out;
+}
+
+Tracer::Output Tracer::drop(GroupKey key) {
+  Output out;
+  auto node = groups_.extract(key);
+  if (node.empty()) return out;
+  for (auto& [sample, waiting] : node.mapped().rollouts) release(waiting.traced.rollout, out);
+  return out;
+}
+
+TracerSizes Tracer::sizes() const {
+  TracerSizes sizes;
+  sizes.open_groups = groups_.size();
+  for (const auto& [key, group] : groups_) {
+    for (const auto& [sample, waiting] : group.rollouts) {
+      ++(waiting.probing ? sizes.probing_rollouts : sizes.waiting_rollouts);
+    }
+  }
+  return sizes;
+}
+
+}  // namespace tracewise

@@ -1,0 +1,50 @@
+// Says whether a response is right. A verifier that cannot tell reports a failure, never reward 0.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "messages/records.hpp"
+
+namespace tracewise {
+
+class Tokenizer;
+
+struct Verdict {
+  float reward = 0;  // in [0, 1]; meaningless with a failure
+  Failure failure;   // kVerifierError: the reward is unknown
+};
+
+// Immutable; any thread may use it.
+class Verifier {
+ public:
+  virtual ~Verifier() = default;
+  virtual Verdict verify(const Prompt& prompt, std::string_view response,
+                         FinishReason finish) const = 0;
+};
+
+enum class VerifierKind : uint8_t {
+  kExact,    // the answer's text equals the gold text, blanks at both ends aside
+  kNumeric,  // the answer's number equals the gold number within the tolerance
+};
+
+struct VerifierOptions {
+  VerifierKind kind = VerifierKind::kExact;
+  // The answer is what follows the prefix's last occurrence, up to the suffix; see answer_in(). A
+  // response without the prefix gets 0. Empty: the whole response for kExact, its last number for
+  // kNumeric. kNumeric takes the first number of the answer.
+  std::string answer_prefix = {};
+  std::string answer_suffix = {};
+  bool require_stop = true;  // a response that did not end by itself gets 0
+  double tolerance = 1e-6;   // for kNumeric: |a - gold| <= tolerance * max(1, |gold|)
+};
+
+std::unique_ptr<Verifier> make_verifier(const VerifierOptions& options);
+
+// The text a verifier sees: all tokens but the end token. Special tokens inside keep their names,
+// so that they cannot hide in an answer.
+std::string response_text(std::span<const int32_t> tokens, const Tokenizer& tokenizer);
+
+}  // namespace tracewise
