@@ -1,6 +1,7 @@
 #include "model/weights.hpp"
 
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #define XXH_INLINE_ALL
@@ -34,6 +35,41 @@ std::shared_ptr<std::byte[]> allocate_weights(uint64_t bytes) {
 
 uint64_t weights_checksum(std::span<const std::byte> bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
+}
+
+WeightsPtr cast_weights(const ModelConfig& config, WeightsPtr weights, const std::string& dtype) {
+  if (weights->manifest().dtype == dtype) return weights;
+  TW_CHECK(dtype == "F32" || dtype == "BF16", "no cast to dtype " + dtype);
+  ModelConfig target = config;
+  target.dtype = dtype;
+  WeightsManifest manifest = weights_layout(target);
+  manifest.version = weights->version();
+  manifest.epoch = weights->manifest().epoch;
+  auto bytes = allocate_weights(manifest.bytes);
+  std::memset(bytes.get(), 0, manifest.bytes);
+  for (size_t i = 0; i < manifest.tensors.size(); ++i) {
+    const std::byte* from = weights->bytes().data() + weights->manifest().tensors[i].offset;
+    std::byte* to = bytes.get() + manifest.tensors[i].offset;
+    const bool widen = dtype == "F32";
+    const uint64_t elements = manifest.tensors[i].bytes / (widen ? 4 : 2);
+    for (uint64_t j = 0; j < elements; ++j) {
+      if (widen) {
+        uint16_t half;
+        std::memcpy(&half, from + 2 * j, 2);
+        const uint32_t word = static_cast<uint32_t>(half) << 16;
+        std::memcpy(to + 4 * j, &word, 4);
+      } else {
+        uint32_t word;
+        std::memcpy(&word, from + 4 * j, 4);
+        const bool nan = (word & 0x7FFFFFFFu) > 0x7F800000u;
+        const uint32_t rounded = nan ? word | 0x10000u : word + 0x7FFFu + ((word >> 16) & 1);
+        const auto half = static_cast<uint16_t>(rounded >> 16);
+        std::memcpy(to + 2 * j, &half, 2);
+      }
+    }
+  }
+  manifest.checksum = weights_checksum({bytes.get(), manifest.bytes});
+  return std::make_shared<Weights>(std::move(manifest), std::move(bytes));
 }
 
 }  // namespace tracewise

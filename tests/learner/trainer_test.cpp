@@ -1,0 +1,276 @@
+// The trainer against scripts/make_golden_loss.py: plain PyTorch in fp64, padded, token by token.
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "learner/optimizer.hpp"
+#include "learner/trainer.hpp"
+#include "model/model_folder.hpp"
+#include "model/safetensors.hpp"
+#include "tests/temp_dir.hpp"
+
+using namespace tracewise;
+using nlohmann::json;
+
+namespace {
+
+const std::filesystem::path kData = TRACEWISE_TEST_DATA;
+
+json read_json(const std::string& name) {
+  return json::parse(std::ifstream(kData / "learner" / name));
+}
+
+struct Model {
+  ModelConfig config;
+  WeightsPtr start;  // of tests/data/models/llama; the reference
+  WeightsPtr moved;  // the policy: parameter i moved by 0.01 cos(j + i)
+};
+
+Model load_model() {
+  Model model;
+  auto folder = load_model_weights(kData / "models" / "llama");
+  REQUIRE(folder.ok());
+  model.config = folder->config;
+  model.start = folder->weights;
+  const WeightsManifest& layout = model.start->manifest();
+  auto bytes = allocate_weights(layout.bytes);
+  std::copy(model.start->bytes().begin(), model.start->bytes().end(), bytes.get());
+  for (size_t i = 0; i < layout.tensors.size(); ++i) {
+    auto* x = reinterpret_cast<float*>(bytes.get() + layout.tensors[i].offset);
+    for (uint64_t j = 0; j < layout.tensors[i].bytes / 4; ++j)
+      x[j] += static_cast<float>(0.01 * std::cos(static_cast<double>(j + i)));
+  }
+  model.moved = std::make_shared<Weights>(layout, bytes);
+  return model;
+}
+
+std::vector<SampleGroup> golden_groups(const json& golden) {
+  std::vector<SampleGroup> groups;
+  for (const json& r : golden["rollouts"]) {
+    AdvantageRollout rollout;
+    rollout.tokens = r["tokens"].get<std::vector<int32_t>>();
+    rollout.prompt_tokens = r["prompt"];
+    rollout.logprobs = r["logprobs"].get<std::vector<float>>();
+    rollout.advantages = r["advantages"].get<std::vector<float>>();
+    rollout.versions.assign(rollout.advantages.size(), 0);
+    SampleGroup group;
+    group.key.group = groups.size();
+    group.rollouts.push_back(rollout);
+    groups.push_back(group);
+  }
+  for (const json& p : golden["pairs"]) {
+    StepPair pair;
+    pair.prefix = p["prefix"].get<std::vector<int32_t>>();
+    pair.chosen = p["chosen"].get<std::vector<int32_t>>();
+    pair.rejected = p["rejected"].get<std::vector<int32_t>>();
+    pair.margin = 1;
+    groups[0].pairs.push_back(pair);
+  }
+  return groups;
+}
+
+// A trainer whose policy is `model.moved` and whose reference is `model.start`.
+std::unique_ptr<Trainer> moved_trainer(const TrainerOptions& options, const Model& model,
+                                       const std::filesystem::path& dir) {
+  auto trainer = make_trainer(options, model.config, model.start);
+  REQUIRE(trainer.ok());
+  REQUIRE((*trainer)->save_optimizer(dir / "fresh.safetensors").ok());
+  REQUIRE((*trainer)->restore(model.moved, dir / "fresh.safetensors").ok());
+  return std::move(*trainer);
+}
+
+std::array<double, 3> digest(const float* x, uint64_t n) {
+  std::array<double, 3> d = {0, 0, 0};
+  for (uint64_t j = 0; j < n; ++j) {
+    d[0] += x[j];
+    d[1] += std::abs(x[j]);
+    d[2] += x[j] * std::cos(static_cast<double>(j));
+  }
+  return d;
+}
+
+// Compares each tensor of a flat fp32 buffer with its golden digest.
+void check_digests(const WeightsManifest& layout, const std::byte* flat, const json& golden,
+                   double tolerance) {
+  for (const TensorEntry& entry : layout.tensors) {
+    INFO(entry.name);
+    std::vector<float> values(entry.bytes / 4);
+    std::memcpy(values.data(), flat + entry.offset, entry.bytes);
+    const auto got = digest(values.data(), values.size());
+    const auto want = golden.at(entry.name).get<std::array<double, 3>>();
+    for (int i = 0; i < 3; ++i) CHECK(std::abs(got[i] - want[i]) < tolerance * (1 + want[1]));
+  }
+}
+
+double metric(const TrainReport& report, const std::string& name) {
+  for (const Metric& m : report.metrics)
+    if (m.name == name) return m.value;
+  FAIL("no metric " << name);
+  return 0;
+}
+
+bool has_metric(const TrainReport& report, const std::string& name) {
+  return std::any_of(report.metrics.begin(), report.metrics.end(),
+                     [&](const Metric& m) { return m.name == name; });
+}
+
+}  // namespace
+
+TEST_CASE("losses and gradients equal PyTorch's to 1e-4 for every term and aggregation") {
+  const Model model = load_model();
+  const json golden = read_json("golden.json");
+  const std::map<std::string, LossAggregation> aggregations = {
+      {"token_mean", LossAggregation::kTokenMean},
+      {"sequence_mean", LossAggregation::kSequenceMean},
+      {"sequence_sum_norm", LossAggregation::kSequenceSumNorm}};
+  for (const json& c : golden["cases"]) {
+    for (const int64_t micro_batch_tokens : {4, 1000}) {  // one rollout a pass, and all in one
+      INFO(c["name"] << " in passes of " << micro_batch_tokens);
+      const TempDir dir;
+      TrainerOptions options;
+      options.micro_batch_tokens = micro_batch_tokens;
+      options.loss.aggregation = aggregations.at(c["aggregation"]);
+      options.loss.clip_low = golden["clip_low"];
+      options.loss.clip_high = golden["clip_high"];
+      options.loss.max_response_tokens = golden["max_response_tokens"];
+      options.loss.kl_beta = c.value("kl_beta", 0.0);
+      options.loss.importance_cap = c.value("importance_cap", 0.0);
+      options.loss.step_dpo_weight = c.value("step_dpo_weight", 0.0);
+      options.loss.step_dpo_beta = c.value("step_dpo_beta", 0.1);
+      // With beta1 = 0 and no clipping the first moment is the gradient.
+      options.optimizer.beta1 = 0;
+      options.optimizer.max_grad_norm = 0;
+      auto trainer = moved_trainer(options, model, dir.path());
+      const auto report = trainer->train(golden_groups(golden), 0, dir.path());
+      REQUIRE(report.ok());
+      CHECK(metric(*report, "train/loss") == Approx(c["loss"].get<double>()).margin(1e-5));
+      REQUIRE(trainer->save_optimizer(dir.path() / "state.safetensors").ok());
+      const auto state = SafetensorsFile::open(dir.path() / "state.safetensors");
+      REQUIRE(state.ok());
+      check_digests(model.start->manifest(), state->find("adamw.mean")->bytes.data(),
+                    c["gradients"], 1e-4);
+    }
+  }
+}
+
+TEST_CASE("two AdamW updates with clipping and decay give PyTorch's weights") {
+  const Model model = load_model();
+  const json golden = read_json("golden.json"), update = read_json("update.json");
+  const TempDir dir;
+  TrainerOptions options;
+  options.loss.clip_low = golden["clip_low"];
+  options.loss.clip_high = golden["clip_high"];
+  options.optimizer.lr = update["lr"];
+  options.optimizer.beta1 = update["beta1"];
+  options.optimizer.beta2 = update["beta2"];
+  options.optimizer.weight_decay = update["weight_decay"];
+  options.optimizer.max_grad_norm = update["max_grad_norm"];
+  auto trainer = moved_trainer(options, model, dir.path());
+  for (const double norm : update["grad_norms"]) {
+    const auto report = trainer->train(golden_groups(golden), 0, dir.path());
+    REQUIRE(report.ok());
+    CHECK(metric(*report, "train/grad_norm") == Approx(norm).epsilon(1e-4));
+  }
+  const WeightsPtr weights = trainer->weights(2);
+  check_digests(weights->manifest(), weights->bytes().data(), update["weights"], 1e-5);
+}
+
+TEST_CASE("warm-up and schedules give the traced learning rates") {
+  OptimizerOptions options;
+  options.lr = 1.0;
+  options.final_lr_ratio = 0.1;
+  CHECK(learning_rate(options, 0, 0.7) == 1.0);
+  options.warmup_steps = 4;
+  CHECK(learning_rate(options, 0, 0.7) == Approx(0.25));
+  CHECK(learning_rate(options, 3, 0.7) == Approx(1.0));
+  options.warmup_steps = 0;
+  options.schedule = LrSchedule::kLinear;
+  CHECK(learning_rate(options, 9, 0.0) == Approx(1.0));
+  CHECK(learning_rate(options, 9, 0.5) == Approx(0.55));
+  CHECK(learning_rate(options, 9, 1.5) == Approx(0.1));
+  options.schedule = LrSchedule::kCosine;
+  CHECK(learning_rate(options, 9, 0.5) == Approx(0.55));
+  CHECK(learning_rate(options, 9, 1.0) == Approx(0.1));
+}
+
+TEST_CASE("supervised loss is the weighted mean of the response's cross entropy") {
+  const Model model = load_model();
+  const TempDir dir;
+  auto trainer = make_trainer({}, model.config, model.start);
+  REQUIRE(trainer.ok());
+  // Two examples apart and together: the mean weighs tokens, not examples.
+  const SupervisedExample a{{1, 5, 9, 23}, 2, {}}, b{{1, 13, 4, 4, 17, 16}, 1, {1, 0, 0, 2, 1}};
+  const auto loss = [&](std::vector<SupervisedExample> examples) {
+    auto fresh = make_trainer({}, model.config, model.start);
+    return metric(*(*fresh)->train_supervised(examples, 0, dir.path()), "train/loss");
+  };
+  CHECK(loss({a, b}) == Approx((2 * loss({a}) + 4 * loss({b})) / 6).epsilon(1e-5));
+  double before = 0, after = 0;
+  for (int i = 0; i < 20; ++i) {
+    const auto report = (*trainer)->train_supervised(std::vector{a, b}, 0, dir.path());
+    REQUIRE(report.ok());
+    (i == 0 ? before : after) = metric(*report, "train/loss");
+  }
+  CHECK(after < before - 0.5);
+}
+
+TEST_CASE(
+    "an update that is not finite is skipped, counted, and after several the batch is dumped") {
+  const Model model = load_model();
+  const TempDir dir;
+  TrainerOptions options;
+  options.max_bad_steps = 3;
+  auto trainer = make_trainer(options, model.config, model.start);
+  REQUIRE(trainer.ok());
+  auto groups = golden_groups(read_json("golden.json"));
+  const uint64_t before = (*trainer)->weights(0)->manifest().checksum;
+  groups[0].rollouts[0].advantages[0] = std::numeric_limits<float>::infinity();
+  for (int i = 0; i < 2; ++i) {
+    const auto report = (*trainer)->train(groups, 0, dir.path());
+    REQUIRE(report.ok());
+    CHECK(report->skipped_updates == 1);
+    CHECK_FALSE(has_metric(*report, "train/loss"));
+  }
+  CHECK((*trainer)->weights(0)->manifest().checksum == before);
+  const auto stopped = (*trainer)->train(groups, 0, dir.path());
+  REQUIRE_FALSE(stopped.ok());
+  CHECK(stopped.error().message.find("3 updates in a row") != std::string::npos);
+  std::ifstream dump(dir.path() / "bad_batch.jsonl");
+  std::string line;
+  REQUIRE(std::getline(dump, line));
+  CHECK(json::parse(line)["advantages"][0].is_null());
+}
+
+TEST_CASE("a trainer restored from its checkpoint goes on to the same bits") {
+  const Model model = load_model();
+  const TempDir dir;
+  TrainerOptions options;
+  options.updates_per_batch = 2;
+  options.seed = 5;
+  const auto groups = golden_groups(read_json("golden.json"));
+  auto straight = make_trainer(options, model.config, model.start);
+  for (int i = 0; i < 3; ++i) REQUIRE((*straight)->train(groups, 0, dir.path()).ok());
+
+  auto first = make_trainer(options, model.config, model.start);
+  REQUIRE((*first)->train(groups, 0, dir.path()).ok());
+  const WeightsPtr saved = (*first)->weights(1);
+  REQUIRE((*first)->save_optimizer(dir.path() / "o.safetensors").ok());
+  auto second = make_trainer(options, model.config, model.start);
+  REQUIRE((*second)->restore(saved, dir.path() / "o.safetensors").ok());
+  for (int i = 0; i < 2; ++i) REQUIRE((*second)->train(groups, 0, dir.path()).ok());
+  CHECK((*second)->weights(3)->manifest().checksum == (*straight)->weights(3)->manifest().checksum);
+}
+
+TEST_CASE("an optimizer file of another model is refused by its tensor") {
+  const Model model = load_model();
+  const TempDir dir;
+  const std::vector<float> few(8);
+  const TensorView view{"adamw.mean", "F32", {8}, std::as_bytes(std::span(few))};
+  REQUIRE(write_safetensors(dir.path() / "o.safetensors", {&view, 1}, {{"steps", "1"}}).ok());
+  auto trainer = make_trainer({}, model.config, model.start);
+  const auto refused = (*trainer)->restore(model.start, dir.path() / "o.safetensors");
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message.find("adamw.mean") != std::string::npos);
+}
