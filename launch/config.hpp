@@ -11,14 +11,29 @@
 #include "learner/sample_group.hpp"
 #include "learner/trainer.hpp"
 #include "messages/result.hpp"
+#include "rollout/dataset.hpp"
 #include "rollout/engine.hpp"
+#include "rollout/tracer.hpp"
 
 namespace tracewise {
+
+enum class ModelDtype : uint8_t { kStored, kFloat32, kBfloat16 };
 
 // Options that only launch/ itself acts on.
 struct LaunchOptions {
   std::string run_dir;    // run folder; empty: runs/<time>
   std::string model_dir;  // Hugging Face folder
+  ModelDtype model_dtype = ModelDtype::kStored;
+};
+
+// The supervised warm start (`tracewise sft`); its optimizer is the learner's.
+struct SftOptions {
+  SupervisedOptions data;
+  std::string out_dir;        // Hugging Face folder to write
+  int64_t steps = 1000;       // optimizer steps
+  int64_t batch_size = 32;    // examples of a step
+  std::string answer_prefix;  // with answer_weight: tokens after its last occurrence
+  double answer_weight = 1;   // weigh this much in the loss
 };
 
 struct Config {
@@ -26,8 +41,14 @@ struct Config {
   LaunchOptions launch;
   RunOptions run;
   EngineOptions engine;
+  DatasetOptions data;       // training prompts
+  DatasetOptions eval_data;  // evaluation prompts; without a path there is no evaluation
+  StepOptions steps;
+  VerifierOptions verifier;
+  ProbeOptions probe;
   SampleGroupOptions group;
   TrainerOptions trainer;
+  SftOptions sft;
 };
 
 struct ConfigSource {

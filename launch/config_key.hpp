@@ -144,13 +144,19 @@ Key text_key(std::string name, At at, std::string meaning, std::string allowed =
 // A file or folder, made absolute when it is set; empty stays empty.
 template <class At>
 Key path_key(std::string name, At at, std::string meaning) {
-  Key key = text_key(std::move(name), at, std::move(meaning), "a path");
-  key.set = [set = std::move(key.set)](Config& c, const Value& v) {
-    const std::string* value = std::get_if<std::string>(&v);
-    if (value == nullptr || value->empty()) return set(c, v);
-    return set(c, std::filesystem::absolute(*value).lexically_normal().string());
-  };
-  return key;
+  // The member is a std::string or a std::filesystem::path.
+  return {std::move(name),
+          "a path",
+          std::move(meaning),
+          true,
+          [at](const Config& c) -> Value { return std::string(member(at, c)); },
+          [at](Config& c, const Value& v) {
+            const std::string* value = std::get_if<std::string>(&v);
+            if (value == nullptr) return false;
+            at(c) = value->empty() ? std::string()
+                                   : std::filesystem::absolute(*value).lexically_normal().string();
+            return true;
+          }};
 }
 
 template <class T>

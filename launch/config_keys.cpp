@@ -87,6 +87,79 @@ void add_deadline_keys(Keys& k) {
 void add_data_keys(Keys& k) {
   k.push_back(path_key("model.dir", AT(launch.model_dir),
                        "Hugging Face folder of the model that training starts from."));
+  k.push_back(choice_key("model.dtype", AT(launch.model_dtype),
+                         {{"stored", ModelDtype::kStored},
+                          {"float32", ModelDtype::kFloat32},
+                          {"bfloat16", ModelDtype::kBfloat16}},
+                         "What the model computes in; stored: as its folder has it."));
+  k.push_back(path_key("data.prompts", AT(data.path), "Training prompts, JSON lines."));
+  k.push_back(path_key("data.eval_prompts", AT(eval_data.path),
+                       "Evaluation prompts, JSON lines; empty: no evaluation."));
+  k.push_back(text_key("data.prompt_column", AT(data.prompt_column), "Column of the prompt."));
+  k.push_back(text_key("data.answer_column", AT(data.answer_column), "Column of the gold answer."));
+  k.push_back(text_key("data.id_column", AT(data.id_column), "Column of the row's id."));
+  k.push_back(text_key("data.answer_prefix", AT(data.answer_prefix),
+                       "The gold answer is what follows its last occurrence in the column; empty: "
+                       "the whole column."));
+  k.push_back(integer_key("data.max_prompt_tokens", AT(data.max_prompt_tokens), at_least(0),
+                          "Tokens above which a prompt is an error; 0: no limit."));
+}
+
+void add_tracing_keys(Keys& k) {
+  k.push_back(list_key("steps.delimiters", AT(steps.delimiters), "a list of texts", {},
+                       "A step ends with one of these texts."));
+  k.push_back(list_key("steps.restart_words", AT(steps.restart_words), "a list of texts", {},
+                       "A step that starts with one of these words opens a new episode."));
+  k.push_back(list_key("steps.final_markers", AT(steps.final_markers), "a list of texts", {},
+                       "The last occurrence of one of these opens the final answer, which is not "
+                       "cut."));
+  k.push_back(integer_key("steps.min_step_tokens", AT(steps.min_step_tokens), at_least(1),
+                          "Shorter steps join a neighbour."));
+  k.push_back(integer_key("steps.max_steps", AT(steps.max_steps), at_least(0),
+                          "Steps of a response; above it the shortest neighbours join; 0: no "
+                          "limit."));
+  k.push_back(choice_key("verifier.kind", AT(verifier.kind),
+                         {{"exact", VerifierKind::kExact}, {"numeric", VerifierKind::kNumeric}},
+                         "exact: the answer's text equals the gold answer's; numeric: its number "
+                         "does."));
+  k.push_back(text_key("verifier.answer_prefix", AT(verifier.answer_prefix),
+                       "The answer follows the last occurrence of this text; empty: the whole "
+                       "response, or its last number."));
+  k.push_back(text_key("verifier.answer_suffix", AT(verifier.answer_suffix),
+                       "The answer ends before this text; empty: at the response's end."));
+  k.push_back(flag_key("verifier.require_stop", AT(verifier.require_stop),
+                       "A response that was cut off gets reward 0."));
+  k.push_back(real_key("verifier.tolerance", AT(verifier.tolerance), at_least(0),
+                       "Of numeric: |answer - gold| <= tolerance * max(1, |gold|)."));
+  k.push_back(choice_key("probe.mode", AT(probe.mode),
+                         {{"none", ProbeMode::kNone},
+                          {"likelihood", ProbeMode::kLikelihood},
+                          {"answer", ProbeMode::kAnswer},
+                          {"verbal", ProbeMode::kVerbal}},
+                         "How a state's value is probed: likelihood of the gold answer, share of "
+                         "right answers sampled, confidence that the model states."));
+  k.push_back(text_key("probe.text", AT(probe.probe_text),
+                       "Appended to every state before the answer is asked for."));
+  k.push_back(integer_key("probe.continuations", AT(probe.continuations), at_least(1),
+                          "Answers sampled at a state, for modes answer and verbal."));
+}
+
+void add_sft_keys(Keys& k) {
+  k.push_back(path_key("sft.data", AT(sft.data.path), "Examples, JSON lines."));
+  k.push_back(text_key("sft.prompt_column", AT(sft.data.prompt_column), "Column of the prompt."));
+  k.push_back(
+      text_key("sft.response_column", AT(sft.data.response_column), "Column of the response."));
+  k.push_back(path_key("sft.out", AT(sft.out_dir), "Hugging Face folder that is written."));
+  k.push_back(integer_key("sft.steps", AT(sft.steps), at_least(1), "Optimizer steps."));
+  k.push_back(
+      integer_key("sft.batch_size", AT(sft.batch_size), at_least(1), "Examples of a step."));
+  k.push_back(integer_key("sft.max_tokens", AT(sft.data.max_tokens), at_least(0),
+                          "Tokens above which an example is an error; 0: no limit."));
+  k.push_back(text_key("sft.answer_prefix", AT(sft.answer_prefix),
+                       "Text whose last occurrence in a response opens its answer, for "
+                       "answer_weight; empty: no answer is set apart."));
+  k.push_back(real_key("sft.answer_weight", AT(sft.answer_weight), at_least(0),
+                       "Weight of the answer's tokens in the loss; the others weigh 1."));
 }
 
 template <class At>
@@ -273,11 +346,15 @@ Keys make_keys() {
   add_sampling_keys(
       keys, "sampling", [](Config & c) -> auto& { return c.run.sampling; });
   add_engine_keys(keys);
+  add_tracing_keys(keys);
+  add_sampling_keys(
+      keys, "probe", [](Config & c) -> auto& { return c.probe.sampling; });
   add_advantage_keys(keys);
   add_loss_keys(keys);
   add_optimizer_keys(keys);
   add_trainer_keys(keys);
   add_eval_keys(keys);
+  add_sft_keys(keys);
   add_deadline_keys(keys);
   return keys;
 }

@@ -1,28 +1,11 @@
 #include "learner/batch.hpp"
 
 #include <algorithm>
-#include <numeric>
+
+#include "messages/random.hpp"
 
 namespace tracewise {
 namespace {
-
-// splitmix64 (Steele et al. 2014): a stream of its own for each seed and step.
-struct SplitMix {
-  uint64_t state;
-  uint64_t next() {
-    uint64_t z = (state += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-  }
-};
-
-template <class T>
-void shuffle(std::vector<T>& items, uint64_t seed, uint64_t step) {
-  SplitMix random{seed};
-  random.state = random.next() ^ step;
-  for (size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[random.next() % i]);
-}
 
 // Part `index` of `parts` almost equal parts.
 template <class T>
@@ -104,8 +87,8 @@ std::vector<OptimizerBatch> cut_batches(std::span<const SampleGroup> groups,
     if (options.loss.step_dpo_weight > 0)
       for (const StepPair& p : group.pairs) pairs.push_back(&p);
   }
-  shuffle(rollouts, options.seed, step);
-  shuffle(pairs, ~options.seed, step);
+  SplitMix(options.seed, step).shuffle(rollouts);
+  SplitMix(~options.seed, step).shuffle(pairs);
   const size_t most = std::max(rollouts.size(), pairs.size());
   const size_t updates = std::min(static_cast<size_t>(options.updates_per_batch), most);
   std::vector<OptimizerBatch> batches;
