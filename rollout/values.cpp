@@ -38,12 +38,14 @@ Result<ValueProbe> ValueProbe::make(ProbeOptions options, const Tokenizer& token
 Result<ProbeRequest> ValueProbe::request(const Prompt& prompt,
                                          const std::vector<int32_t>& step_ends) const {
   TW_CHECK(probes() && !step_ends.empty(), "a probe without mode or steps");
+  const bool likelihood = options_.mode == ProbeMode::kLikelihood;
+  const bool has_gold = likelihood ? !prompt.gold_tokens.empty() : !trimmed(prompt.gold).empty();
+  if (options_.mode != ProbeMode::kVerbal && !has_gold) {
+    return bad_input("prompt \"" + prompt.id + "\" has no gold answer to probe for");
+  }
   ProbeRequest request;
   request.probe_tokens = probe_tokens_;
-  if (options_.mode == ProbeMode::kLikelihood) {
-    if (prompt.gold_tokens.empty()) {
-      return bad_input("prompt \"" + prompt.id + "\" has no gold answer to probe for");
-    }
+  if (likelihood) {
     request.kind = ProbeKind::kScore;
     request.target_tokens = prompt.gold_tokens;
   } else {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/safetensors.hpp"
+#include "tests/file_size_limit.hpp"
 #include "tests/temp_dir.hpp"
 
 namespace tracewise {
@@ -83,6 +84,21 @@ TEST_CASE("a saved folder comes back equal, also over an older one") {
   CHECK(settings["eos_token"] == "<eos>");
   CHECK(settings["pad_token"] == "<pad>");
   CHECK(std::distance(fs::directory_iterator(dir / "runs"), {}) == 1);  // nothing left beside it
+}
+
+TEST_CASE("a full disk leaves the older folder as it was and nothing beside it") {
+  TempDir dir;
+  const auto llama = load_model_weights(kModels / "llama");
+  const auto qwen = load_model_weights(kModels / "qwen3");
+  REQUIRE(save_model_folder(dir / "m", llama->config, *letters(), *llama->weights).ok());
+  const auto saved = [&] {
+    const FileSizeLimit full(10'000);
+    return save_model_folder(dir / "m", qwen->config, *letters(), *qwen->weights);
+  }();
+  REQUIRE_FALSE(saved.ok());
+  CHECK(saved.error().error_class == ErrorClass::kIo);
+  CHECK(load_model_folder(dir / "m")->weights->manifest() == llama->weights->manifest());
+  CHECK(std::distance(fs::directory_iterator(dir.path()), {}) == 1);
 }
 
 TEST_CASE("a folder of something else is never replaced") {

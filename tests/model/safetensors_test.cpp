@@ -1,11 +1,9 @@
 #include "model/safetensors.hpp"
 
-#include <signal.h>
-#include <sys/resource.h>
-
 #include <catch2/catch.hpp>
 #include <cstring>
 
+#include "tests/file_size_limit.hpp"
 #include "tests/temp_dir.hpp"
 
 namespace tracewise {
@@ -169,17 +167,12 @@ TEST_CASE("a disk that is full leaves the old file and nothing beside it") {
   TempDir dir;
   sample_file(dir);
   const std::string before = slurp(dir / "a.safetensors");
-  // A limit on the file's size stands for the full disk: write() takes a part, then refuses.
-  struct rlimit old {};
-  REQUIRE(::getrlimit(RLIMIT_FSIZE, &old) == 0);
-  const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
-  const struct rlimit small { 1000, old.rlim_max };
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
   const std::vector<float> zeros(1024);
   const TensorView tensor{"w", "F32", {1024}, std::as_bytes(std::span(zeros))};
-  const auto written = write_safetensors(dir / "a.safetensors", std::span(&tensor, 1), {});
-  ::setrlimit(RLIMIT_FSIZE, &old);
-  ::signal(SIGXFSZ, old_handler);
+  const auto written = [&] {
+    const FileSizeLimit full(1000);
+    return write_safetensors(dir / "a.safetensors", std::span(&tensor, 1), {});
+  }();
   REQUIRE_FALSE(written.ok());
   CHECK(written.error().error_class == ErrorClass::kIo);
   CHECK_THAT(written.error().message, Catch::Contains("cannot write"));

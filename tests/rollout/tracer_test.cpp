@@ -148,7 +148,7 @@ TEST_CASE("answer values are the mean verdict over the continuations") {
   CHECK(out.traced[0].reward == 0);
 }
 
-TEST_CASE("verbal values are the stated confidences and need no gold answer") {
+TEST_CASE("verbal values are the mean of the stated confidences") {
   TracerOptions o = options(ProbeMode::kVerbal);
   o.probe.continuations = 2;
   const auto t = tracer(o);
@@ -162,6 +162,28 @@ TEST_CASE("verbal values are the stated confidences and need no gold answer") {
   REQUIRE(out.traced[0].values.size() == 2);
   CHECK(out.traced[0].values[0] == Approx(0.6));
   CHECK(out.traced[0].values[1] == Approx(0.9));
+}
+
+TEST_CASE("a verbal probe needs no gold answer, the other modes do") {
+  const auto verifier = make_verifier({});
+  Prompt prompt = question();
+  prompt.gold.clear();
+  prompt.gold_tokens.clear();
+  const auto verbal = ValueProbe::make(options(ProbeMode::kVerbal).probe, digits(), *verifier);
+  const auto request = verbal->request(prompt, {2, 8});
+  REQUIRE(request.ok());
+  CHECK(request->prefix_ends == Ids{3, 5});
+  ProbeResult result;
+  result.continuations = {{8, 4, 14}, {12, 4, 14}};
+  const auto read = verbal->read(prompt, result, 2);
+  REQUIRE(read.values.size() == 2);
+  CHECK(read.values[0] == Approx(0.4));
+  CHECK(read.values[1] == Approx(0.8));
+  for (const ProbeMode mode : {ProbeMode::kAnswer, ProbeMode::kLikelihood}) {
+    const auto other = ValueProbe::make(options(mode).probe, digits(), *verifier);
+    CHECK(other->request(prompt, {2, 8}).error().message ==
+          "prompt \"q\" has no gold answer to probe for");
+  }
 }
 
 TEST_CASE("a boundary at which no continuation states a confidence fails the rollout") {
