@@ -1,0 +1,91 @@
+// Who lives on this node, what each one is doing and whom it waits for. Actors write into their own
+// entry; the inspector reads all of them, also that of an actor that is stuck in a computation and
+// would never answer a message.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tracewise {
+
+// Ages and times left are in seconds, so that a status means the same on another machine.
+struct WaitStatus {
+  std::string who;           // name of the actor that is waited for
+  std::string what;          // "weights version 5"
+  double since_seconds = 0;  // ago
+  double left_seconds = 0;   // until the deadline; negative: it has passed
+};
+
+struct ActorStatus {
+  std::string name;          // "generator 1"
+  std::string role;          // "generator"
+  std::string state;         // "decoding"
+  double state_seconds = 0;  // for how long
+  uint64_t mailbox = 0;      // messages when the actor last looked
+  uint64_t handled = 0;      // messages so far
+  std::vector<WaitStatus> waits;
+};
+
+// An actor's own entry. Its methods lock for a few instructions; any thread may call them.
+class RegistryEntry {
+ public:
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  RegistryEntry(std::string name, std::string role, TimePoint now)
+      : name_(std::move(name)), role_(std::move(role)), state_("starting"), state_since_(now) {}
+
+  const std::string& name() const { return name_; }
+
+  // A state that the actor is in already keeps its age.
+  void set_state(std::string_view state, TimePoint now);
+  void handled(uint64_t mailbox);
+
+  // Waits are named by `what`; beginning one anew restarts it.
+  void begin_wait(const std::string& what, const std::string& who, TimePoint now, TimePoint until);
+  void end_wait(const std::string& what);
+
+  ActorStatus status(TimePoint now) const;
+
+ private:
+  struct Wait {
+    std::string who;
+    TimePoint since;
+    TimePoint until;
+  };
+  const std::string name_;
+  const std::string role_;
+  mutable std::mutex mutex_;
+  std::string state_;
+  TimePoint state_since_;
+  uint64_t mailbox_ = 0;
+  uint64_t handled_ = 0;
+  std::map<std::string, Wait> waits_;
+};
+
+// Thread-safe.
+class NodeRegistry {
+ public:
+  // The entry is shared by its actor and the registry, which shows it for as long as the actor
+  // keeps it. A newer entry of the same name (a restarted actor) replaces the older one.
+  std::shared_ptr<RegistryEntry> enlist(const std::string& name, const std::string& role,
+                                        RegistryEntry::TimePoint now);
+
+  // By name.
+  std::vector<ActorStatus> status(RegistryEntry::TimePoint now) const;
+
+  // "generator 1: decoding for 12 s, waits for learner (weights version 5) for 3 s", for error
+  // messages; empty for an unknown name.
+  std::string describe(const std::string& name, RegistryEntry::TimePoint now) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, std::weak_ptr<RegistryEntry>> entries_;
+};
+
+}  // namespace tracewise

@@ -1,0 +1,65 @@
+// Everything that a run writes down as it goes: ledger, run values, metrics, logged rollouts.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "actors/eval_result.hpp"
+#include "actors/ledger.hpp"
+#include "actors/metrics_writer.hpp"
+#include "actors/run_folder.hpp"
+#include "actors/run_store.hpp"
+#include "actors/sqlite.hpp"
+
+namespace tracewise {
+
+// What a run starts from.
+struct RunStart {
+  CheckpointState state;                 // all 0 for a new run
+  std::optional<Checkpoint> checkpoint;  // where weights and optimizer are; none: from scratch
+  std::vector<GroupKey> again;           // groups to be issued again, with their newest attempt
+  std::vector<uint64_t> trained;         // group ids that are in the weights
+  std::vector<std::string> skipped;      // broken checkpoints that were passed over
+};
+
+// Not thread-safe; owned by the coordinator once the run has started. After an error nothing more
+// may be written: what is on the disk is the last state that was whole.
+class RunBooks {
+ public:
+  // For a new run, or for one to be resumed from its newest whole checkpoint. `seed` has to be the
+  // run's own. `wall_time` is in seconds since 1970.
+  static Result<std::unique_ptr<RunBooks>> open(const RunFolder& folder, bool resume, uint64_t seed,
+                                                double wall_time);
+
+  const RunStart& start() const { return start_; }
+  Ledger& ledger() { return *ledger_; }
+
+  // A rollout to be kept once its group is trained.
+  void log_when_trained(LoggedRollout rollout);
+  // Forgets the rollouts of a group that is issued again.
+  void forget_logged(uint64_t group) { logged_.erase(group); }
+
+  // The step's batch, metrics and logged rollouts, in one transaction.
+  Result<void> record_step(const TrainedBatch& batch, std::span<const Metric> metrics,
+                           double wall_time);
+  Result<void> record_eval(const EvalResult& result, std::vector<TracedRollout> logged,
+                           double wall_time);
+
+ private:
+  RunBooks() = default;
+  Result<void> begin_resumed(const RunFolder& folder, uint64_t seed);
+
+  RunStart start_;
+  std::unique_ptr<Database> db_;  // outlives the two below
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<RunStore> store_;
+  std::unique_ptr<MetricsWriter> writer_;
+  std::map<uint64_t, std::vector<LoggedRollout>> logged_;  // by group
+};
+
+}  // namespace tracewise

@@ -1,0 +1,294 @@
+#include "actors/run_control.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "actors/admission.hpp"
+
+namespace tracewise {
+namespace {
+
+std::string name_of(GroupKey key) {
+  return "group " + std::to_string(key.group) + " (attempt " + std::to_string(key.attempt) + ")";
+}
+
+// Another attempt would end in the same way.
+bool is_final(FailureClass failure) { return failure == FailureClass::kPromptTooLong; }
+
+Error group_error(const std::string& what, const Failure& failure) {
+  const ErrorClass error_class =
+      is_final(failure.failure_class) ? ErrorClass::kBadInput : ErrorClass::kInternal;
+  return {error_class, what + ": " + failure.message};
+}
+
+}  // namespace
+
+RunControl::RunControl(const RunOptions& options, const std::vector<Prompt>* prompts,
+                       const std::vector<Prompt>* eval_prompts, RunBooks* books, double wall_time,
+                       TimePoint now)
+    : options_(options),
+      prompts_(prompts),
+      eval_prompts_(eval_prompts),
+      books_(books),
+      order_(prompts->size(), options.seed, options.shuffle),
+      clock_(books->start().state.train_seconds),
+      wall_start_(wall_time),
+      begun_(now) {
+  const RunStart& start = books->start();
+  step_ = start.state.step;
+  version_ = start.state.version;
+  again_.assign(start.again.rbegin(), start.again.rend());
+  issued_ = books->ledger().issued() - again_.size();
+  if (start.state.last_eval_seconds >= 0) last_eval_step_ = start.state.last_eval_step;
+  last_eval_seconds_ = start.state.last_eval_seconds;
+  if (start.checkpoint) {
+    saved_step_ = step_;
+    summary_.checkpoint = start.checkpoint->dir.string();
+  }
+  summary_.best_accuracy = start.state.best_metric;
+  summary_.best_step = start.state.best_step;
+  last_commit_seconds_ = clock_.seconds(now);
+}
+
+Result<RunControl::Todo> RunControl::begin(TimePoint now) {
+  TW_TRY(decide(now));
+  return finish_event(now);
+}
+
+Result<RunControl::Todo> RunControl::on_grant(uint32_t generator, uint32_t samples, TimePoint now) {
+  dispatcher_.grant(generator, samples);
+  return finish_event(now);
+}
+
+Result<RunControl::Todo> RunControl::on_generator_lost(uint32_t generator,
+                                                       const std::string& reason, TimePoint now) {
+  for (const Dispatcher::InFlight& lost : dispatcher_.leave(generator)) {
+    todo_.abandon.push_back(lost.key);
+    const Failure failure{FailureClass::kEngine,
+                          "generator " + std::to_string(generator) + " was lost: " + reason};
+    if (lost.purpose == Purpose::kTrain) {
+      TW_TRY(retry_or_give_up(lost.key, failure));
+    } else if (eval_) {
+      dispatcher_.push_front(eval_->retry(lost.key));
+    }
+  }
+  return finish_event(now);
+}
+
+Result<RunControl::Todo> RunControl::on_generated(GroupKey key, TimePoint now) {
+  if ((key.group & kEvalGroup) == 0) books_->ledger().advance(key, GroupState::kGenerated);
+  return finish_event(now);
+}
+
+Result<RunControl::Todo> RunControl::on_built(GroupKey key, std::vector<LoggedRollout> logged,
+                                              TimePoint now) {
+  // An attempt that was given up meanwhile is the learner's to refuse.
+  if (!dispatcher_.finish(key)) return finish_event(now);
+  books_->ledger().advance(key, GroupState::kTraced);
+  books_->ledger().advance(key, GroupState::kBuilt);
+  built_.insert(key.group);
+  for (LoggedRollout& rollout : logged) books_->log_when_trained(std::move(rollout));
+  TW_TRY(decide(now));
+  return finish_event(now);
+}
+
+Result<RunControl::Todo> RunControl::on_failed(const GroupFailed& failed, TimePoint now) {
+  if (!dispatcher_.finish(failed.key)) return finish_event(now);
+  books_->ledger().advance(failed.key, GroupState::kTraced);
+  TW_TRY(retry_or_give_up(failed.key, failed.failure));
+  TW_TRY(decide(now));
+  return finish_event(now);
+}
+
+Result<RunControl::Todo> RunControl::on_refused(const std::vector<GroupKey>& keys, TimePoint now) {
+  for (const GroupKey& key : keys) {
+    if (built_.erase(key.group) == 0) continue;  // another attempt is on its way already
+    ++summary_.stale_groups;
+    if (given_up_.count(key.group) > 0) {  // an empty group has no tokens that could be too old
+      todo_.empty_groups.push_back({key, version_, {}, {}, {}});
+      built_.insert(key.group);
+      continue;
+    }
+    TW_TRY(reissue(key));
+  }
+  return finish_event(now);
+}
+
+Result<RunControl::Todo> RunControl::on_measured(std::vector<TracedRollout> traced, TimePoint now) {
+  for (TracedRollout& rollout : traced) {
+    const GroupKey key = rollout.rollout.key;
+    if (eval_ && eval_->put(std::move(rollout))) dispatcher_.finish(key);
+  }
+  if (eval_ && eval_->complete()) {
+    TW_TRY(end_eval(now));
+    TW_TRY(decide(now));
+  }
+  return finish_event(now);
+}
+
+Result<RunControl::Todo> RunControl::on_commit(const Commit& commit, TimePoint now) {
+  if (commit.step != step_ + 1) {
+    return Error{ErrorClass::kInternal, "the learner committed step " +
+                                            std::to_string(commit.step) + " after step " +
+                                            std::to_string(step_)};
+  }
+  TW_TRY(
+      books_->record_step({commit.step, commit.groups}, step_metrics(commit, now), wall_time(now)));
+  step_ = commit.step;
+  version_ = commit.version;
+  size_t lost = 0;
+  Failure last_failure;
+  for (const GroupKey& key : commit.groups) {
+    built_.erase(key.group);
+    failures_.erase(key.group);
+    dispatcher_.drop(key.group);  // a newer attempt, if this was an older one
+    if (const auto found = given_up_.find(key.group); found != given_up_.end()) {
+      last_failure = found->second;
+      ++lost;
+      given_up_.erase(found);
+    }
+  }
+  if (lost == commit.groups.size()) {
+    return group_error("every group of step " + std::to_string(step_) + " failed", last_failure);
+  }
+  batch_since_.reset();
+  TW_TRY(decide(now));
+  return finish_event(now);
+}
+
+Result<RunControl::Todo> RunControl::on_saved(uint64_t step, const std::string& folder,
+                                              TimePoint now) {
+  TW_TRY(books_->ledger().commit(step));
+  saving_ = false;
+  best_unsaved_ = false;
+  saved_step_ = step;
+  summary_.checkpoint = folder;
+  TW_TRY(decide(now));
+  return finish_event(now);
+}
+
+Result<RunControl::Todo> RunControl::on_stop(TimePoint now) {
+  stopping_ = true;
+  eval_.reset();
+  TW_TRY(decide(now));
+  return finish_event(now);
+}
+
+Result<RunControl::Todo> RunControl::on_tick(TimePoint now) {
+  if (const auto late = dispatcher_.overdue(now)) {
+    return Error{ErrorClass::kDeadline,
+                 name_of(late->key) + " of generator " + std::to_string(late->generator) +
+                     " was not finished within " + std::to_string(options_.deadlines.group_ms) +
+                     " ms (deadlines.group_ms)"};
+  }
+  const auto limit = std::chrono::milliseconds(options_.deadlines.train_ms);
+  if (batch_since_ && now - *batch_since_ > limit) {
+    return Error{ErrorClass::kDeadline,
+                 "the learner did not finish step " + std::to_string(step_ + 1) + " within " +
+                     std::to_string(options_.deadlines.train_ms) + " ms (deadlines.train_ms)"};
+  }
+  return finish_event(now);
+}
+
+// Hands out what can be sent. Nothing is sent any more once a stop was asked for.
+Result<RunControl::Todo> RunControl::finish_event(TimePoint now) {
+  if (!stopping_ && !ended_) {
+    const auto limit = std::chrono::milliseconds(options_.deadlines.group_ms);
+    todo_.issue = dispatcher_.dispatch(now, now + limit);
+  }
+  if (built_.size() < options_.groups_per_batch) {
+    batch_since_.reset();
+  } else if (!batch_since_) {
+    batch_since_ = now;
+  }
+  return std::exchange(todo_, {});
+}
+
+Result<void> RunControl::decide(TimePoint now) {
+  if (ended_ || eval_) return {};
+  if (saving_) {
+    // A checkpoint in the middle of asynchronous training holds up the learner alone.
+    const bool go_on = !quiet() && !stopping_ && !finished(now) && !eval_due(now);
+    return go_on ? admit(now) : Result<void>();
+  }
+  if (stopping_) {
+    run_clock(false, now);
+    if (saved_step_ == step_) {
+      end(now);
+    } else {
+      request_save(now);
+    }
+    return {};
+  }
+  const bool done = finished(now);
+  if (done && !quiet()) return {};  // asynchronous: what is under way comes to its end
+  if (done) run_clock(false, now);
+  if (eval_due(now)) {
+    if (quiet()) begin_eval(now);
+    return {};  // until then nothing new is issued
+  }
+  if (save_due(done)) {
+    request_save(now);
+    return {};
+  }
+  if (!done) return admit(now);
+  end(now);
+  return {};
+}
+
+Result<void> RunControl::admit(TimePoint now) {
+  std::vector<Issue> issues;
+  std::vector<GroupTask> tasks;
+  while (may_issue(issued_, version_, options_.max_staleness, options_.groups_per_batch) &&
+         (options_.steps == 0 || issued_ < options_.steps * options_.groups_per_batch)) {
+    GroupKey key{books_->ledger().issued() + issues.size(), 0};
+    if (!again_.empty()) {
+      key = {again_.back().group, again_.back().attempt + 1};
+      again_.pop_back();
+    }
+    ++issued_;
+    tasks.push_back(train_task(key));
+    issues.push_back({key, version_, tasks.back().prompt.id});
+  }
+  if (issues.empty()) return {};
+  TW_TRY(books_->ledger().issue(issues));
+  for (GroupTask& task : tasks) dispatcher_.push(std::move(task));
+  run_clock(true, now);
+  return {};
+}
+
+GroupTask RunControl::train_task(GroupKey key) {
+  GroupTask task;
+  task.key = key;
+  task.issue_version = version_;
+  task.samples = options_.group_size;
+  task.sampling = options_.sampling;
+  task.prompt = (*prompts_)[order_.index(key.group)];
+  return task;
+}
+
+Result<void> RunControl::reissue(GroupKey old) {
+  books_->forget_logged(old.group);
+  GroupTask task = train_task({old.group, old.attempt + 1});
+  const Issue issue{task.key, version_, task.prompt.id};
+  TW_TRY(books_->ledger().issue({&issue, 1}));
+  dispatcher_.push_front(std::move(task));
+  return {};
+}
+
+Result<void> RunControl::retry_or_give_up(GroupKey key, const Failure& failure) {
+  const uint32_t failures = ++failures_[key.group];
+  const bool give_up = failures >= options_.max_attempts || is_final(failure.failure_class);
+  books_->ledger().fail(key, failure, give_up);
+  if (!give_up) return reissue(key);
+  ++summary_.failed_groups;
+  given_up_[key.group] = failure;
+  built_.insert(key.group);
+  SampleGroup empty{key, version_, {}, {}, {}};
+  empty.stats.failures = options_.group_size;
+  todo_.empty_groups.push_back(std::move(empty));
+  return {};
+}
+
+}  // namespace tracewise

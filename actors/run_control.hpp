@@ -1,0 +1,162 @@
+// The coordinator's mind: what is issued, measured, written and when the run ends. No actor, no
+// thread, no clock of its own: events come in, a Todo goes out.
+//
+//             +------------------------- commit -------------------------+
+//             v                                                          |
+//   begin -> decide -> issue groups -> built ... (learner trains) -------+
+//             |  ^
+//             |  +-- measured <- evaluation (training stands still, its clock too)
+//             |  +-- saved    <- checkpoint
+//             +----- end: steps or seconds used up, or a stop was asked for
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "actors/dispatcher.hpp"
+#include "actors/eval_run.hpp"
+#include "actors/progress.hpp"
+#include "actors/prompt_order.hpp"
+#include "actors/run_books.hpp"
+#include "actors/run_options.hpp"
+#include "actors/train_clock.hpp"
+#include "messages/records.hpp"
+
+namespace tracewise {
+
+// The training clock as the coordinator has it, for the learner's copy.
+struct ClockReading {
+  double seconds = 0;
+  bool running = false;
+};
+
+// A checkpoint that the learner is to write between two batches. step, version and batches of the
+// state are the learner's own.
+struct SaveRequest {
+  CheckpointState state;
+  bool best = false;  // it has the best eval/accuracy so far
+  uint64_t keep_last = 1;
+  bool keep_best = true;
+  int64_t deadline_ms = 0;
+};
+
+struct RunSummary {
+  bool interrupted = false;  // by a stop that was asked for
+  uint64_t step = 0;
+  uint64_t version = 0;
+  double train_seconds = 0;  // of the whole run, earlier processes included
+  // Of this process alone:
+  double wall_seconds = 0;
+  uint64_t rollouts = 0;  // trained or dropped for want of signal
+  uint64_t response_tokens = 0;
+  double generate_seconds = 0;  // of the engines
+  double probe_seconds = 0;     // of the engines
+  uint64_t failed_groups = 0;   // without attempts left
+  uint64_t stale_groups = 0;    // refused by the learner and issued again
+  std::vector<EvalResult> evals;
+  double best_accuracy = -1;  // of the evaluations of the whole run; -1: none
+  uint64_t best_step = 0;
+  std::string checkpoint;  // folder of the last one
+};
+
+// Not thread-safe; owned by the coordinator. Every event's Result is an error that ends the run.
+class RunControl {
+ public:
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  struct Todo {
+    std::vector<Dispatcher::Assignment> issue;  // to generators
+    std::vector<SampleGroup> empty_groups;      // to the learner, for groups without attempts left
+    std::vector<GroupKey> abandon;              // to tracers and builders: not to be completed
+    std::optional<ClockReading> clock;          // to the learner
+    std::optional<SaveRequest> save;            // to the learner
+    std::optional<RunSummary> end;
+  };
+
+  // `books` and the prompts outlive the object. `wall_time` is the time of `now` in seconds since
+  // 1970.
+  RunControl(const RunOptions& options, const std::vector<Prompt>* prompts,
+             const std::vector<Prompt>* eval_prompts, RunBooks* books, double wall_time,
+             TimePoint now);
+
+  Result<Todo> begin(TimePoint now);
+  Result<Todo> on_grant(uint32_t generator, uint32_t samples, TimePoint now);
+  Result<Todo> on_generator_lost(uint32_t generator, const std::string& reason, TimePoint now);
+  Result<Todo> on_generated(GroupKey key, TimePoint now);
+  Result<Todo> on_built(GroupKey key, std::vector<LoggedRollout> logged, TimePoint now);
+  Result<Todo> on_failed(const GroupFailed& failed, TimePoint now);
+  Result<Todo> on_refused(const std::vector<GroupKey>& keys, TimePoint now);
+  Result<Todo> on_measured(std::vector<TracedRollout> traced, TimePoint now);
+  Result<Todo> on_commit(const Commit& commit, TimePoint now);
+  // `step` is the learner's, at which the checkpoint was taken.
+  Result<Todo> on_saved(uint64_t step, const std::string& folder, TimePoint now);
+  Result<Todo> on_stop(TimePoint now);
+  Result<Todo> on_tick(TimePoint now);  // deadlines
+
+  Progress progress(TimePoint now) const;
+  const Dispatcher& dispatcher() const { return dispatcher_; }
+  uint64_t groups_at_learner() const { return built_.size(); }
+  uint64_t next_step() const { return step_ + 1; }
+
+ private:
+  Result<Todo> finish_event(TimePoint now);
+  Result<void> decide(TimePoint now);
+  Result<void> admit(TimePoint now);
+  Result<void> reissue(GroupKey old);
+  Result<void> retry_or_give_up(GroupKey key, const Failure& failure);
+  void begin_eval(TimePoint now);
+  Result<void> end_eval(TimePoint now);
+  void request_save(TimePoint now);
+  void end(TimePoint now);
+  bool quiet() const;
+  bool finished(TimePoint now) const;
+  bool eval_due(TimePoint now) const;
+  bool save_due(bool finished) const;
+  GroupTask train_task(GroupKey key);
+  std::vector<Metric> step_metrics(const Commit& commit, TimePoint now);
+  void run_clock(bool running, TimePoint now);
+  double wall_time(TimePoint now) const;
+
+  const RunOptions options_;
+  const std::vector<Prompt>* prompts_;
+  const std::vector<Prompt>* eval_prompts_;
+  RunBooks* books_;
+  PromptOrder order_;
+  Dispatcher dispatcher_;
+  TrainClock clock_;
+  double wall_start_;
+  TimePoint begun_;
+
+  uint64_t step_ = 0;
+  uint64_t version_ = 0;
+  uint64_t issued_ = 0;          // groups of this history: neither `again_` nor attempts count
+  std::vector<GroupKey> again_;  // left by an earlier process, descending; issued before new groups
+  std::map<uint64_t, uint32_t> failures_;  // failed attempts of groups that are not trained
+  std::map<uint64_t, Failure> given_up_;   // failed for good, their batch not yet trained
+  std::set<uint64_t> built_;               // at the learner, not yet trained
+  std::optional<TimePoint> batch_since_;   // since when the learner has a whole batch
+
+  std::unique_ptr<EvalRun> eval_;
+  TimePoint eval_since_{};
+  std::optional<uint64_t> last_eval_step_;
+  double last_eval_seconds_ = -1;
+
+  bool saving_ = false;
+  bool best_unsaved_ = false;
+  std::optional<uint64_t> saved_step_;
+  bool stopping_ = false;
+  bool ended_ = false;
+
+  double last_commit_seconds_ = 0;
+  Progress shown_;  // what the last commit brought
+  RunSummary summary_;
+  Todo todo_;
+};
+
+}  // namespace tracewise

@@ -1,0 +1,177 @@
+// RunControl's evaluations, checkpoints, clock and reports.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "actors/run_control.hpp"
+
+namespace tracewise {
+namespace {
+
+double metric(const std::vector<Metric>& metrics, const char* name) {
+  const auto found = std::find_if(metrics.begin(), metrics.end(),
+                                  [name](const Metric& m) { return m.name == name; });
+  return found == metrics.end() ? 0 : found->value;
+}
+
+double seconds_between(RunControl::TimePoint from, RunControl::TimePoint to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+}  // namespace
+
+// No training group is under way and the learner has no batch to train on.
+bool RunControl::quiet() const {
+  return dispatcher_.idle() && built_.size() < options_.groups_per_batch;
+}
+
+bool RunControl::finished(TimePoint now) const {
+  return (options_.steps > 0 && step_ >= options_.steps) ||
+         (options_.budget_seconds > 0 && clock_.seconds(now) >= options_.budget_seconds);
+}
+
+bool RunControl::eval_due(TimePoint now) const {
+  if (eval_prompts_->empty() || last_eval_step_ == step_) return false;
+  const EvalOptions& eval = options_.eval;
+  if (finished(now) && eval.at_end) return true;
+  if (step_ == 0) return eval.at_start;
+  if (eval.every_steps > 0 && step_ % eval.every_steps == 0) return true;
+  const double seconds = clock_.seconds(now);
+  const double last = std::max(0.0, last_eval_seconds_);
+  if (eval.every_seconds > 0 && seconds - last >= eval.every_seconds) return true;
+  return std::any_of(eval.at_seconds.begin(), eval.at_seconds.end(),
+                     [&](double at) { return last_eval_seconds_ < at && at <= seconds; });
+}
+
+void RunControl::begin_eval(TimePoint now) {
+  run_clock(false, now);
+  eval_ = std::make_unique<EvalRun>(*eval_prompts_, options_.eval, version_);
+  eval_since_ = now;
+  for (GroupTask& task : eval_->tasks()) dispatcher_.push(std::move(task));
+}
+
+Result<void> RunControl::end_eval(TimePoint now) {
+  std::vector<TracedRollout> rollouts = eval_->take();
+  eval_.reset();
+  EvalResult result = measure(rollouts);
+  result.step = step_;
+  result.version = version_;
+  result.train_seconds = clock_.seconds(now);
+  result.wall_seconds = seconds_between(eval_since_, now);
+  if (result.rollouts == 0) {
+    return Error{ErrorClass::kInternal, "every rollout of the evaluation after step " +
+                                            std::to_string(step_) +
+                                            " failed: " + rollouts.front().rollout.failure.message};
+  }
+  std::erase_if(rollouts, [](const TracedRollout& t) { return t.rollout.sample != 0; });
+  if (rollouts.size() > options_.log_rollouts) rollouts.resize(options_.log_rollouts);
+  TW_TRY(books_->record_eval(result, std::move(rollouts), wall_time(now)));
+  last_eval_step_ = step_;
+  last_eval_seconds_ = result.train_seconds;
+  if (result.accuracy > summary_.best_accuracy) {
+    summary_.best_accuracy = result.accuracy;
+    summary_.best_step = step_;
+    // The start is nobody's best: there is nothing that training made.
+    best_unsaved_ = step_ > 0 && options_.checkpoint.keep_best;
+  }
+  summary_.evals.push_back(result);
+  return {};
+}
+
+bool RunControl::save_due(bool finished) const {
+  if (saved_step_ == step_) return false;
+  if (finished) return true;
+  if (step_ == 0) return false;
+  const CheckpointOptions& checkpoint = options_.checkpoint;
+  if (best_unsaved_) return true;
+  return checkpoint.every_steps > 0 && step_ % checkpoint.every_steps == 0;
+}
+
+void RunControl::request_save(TimePoint now) {
+  saving_ = true;
+  if (quiet()) run_clock(false, now);
+  SaveRequest save;
+  save.state.step = step_;
+  save.state.version = version_;
+  save.state.next_group = books_->ledger().issued();
+  save.state.train_seconds = clock_.seconds(now);
+  save.state.seed = options_.seed;
+  save.state.best_metric = summary_.best_accuracy;
+  save.state.best_step = summary_.best_step;
+  save.state.last_eval_step = last_eval_step_.value_or(0);
+  save.state.last_eval_seconds = last_eval_seconds_;
+  save.best = best_unsaved_;
+  save.keep_last = options_.checkpoint.keep_last;
+  save.keep_best = options_.checkpoint.keep_best;
+  save.deadline_ms = stopping_ ? options_.deadlines.stop_ms : options_.deadlines.checkpoint_ms;
+  todo_.save = std::move(save);
+}
+
+void RunControl::end(TimePoint now) {
+  ended_ = true;
+  run_clock(false, now);
+  summary_.interrupted = stopping_ && !finished(now);
+  summary_.step = step_;
+  summary_.version = version_;
+  summary_.train_seconds = clock_.seconds(now);
+  summary_.wall_seconds = seconds_between(begun_, now);
+  todo_.end = summary_;
+}
+
+void RunControl::run_clock(bool running, TimePoint now) {
+  if (clock_.running() == running) return;
+  if (running) {
+    clock_.start(now);
+  } else {
+    clock_.pause(now);
+  }
+  todo_.clock = ClockReading{clock_.seconds(now), running};
+}
+
+double RunControl::wall_time(TimePoint now) const {
+  return wall_start_ + seconds_between(begun_, now);
+}
+
+std::vector<Metric> RunControl::step_metrics(const Commit& commit, TimePoint now) {
+  std::vector<Metric> metrics = commit.metrics;
+  const double seconds = clock_.seconds(now);
+  const double step_seconds = seconds - last_commit_seconds_;
+  const double rollouts = metric(metrics, "train/rollouts");
+  const double tokens = metric(metrics, "train/response_tokens") * rollouts;
+  metrics.push_back({"time/train_seconds", seconds});
+  metrics.push_back({"time/step_seconds", step_seconds});
+  if (step_seconds > 0) {
+    metrics.push_back({"time/tokens_per_second", tokens / step_seconds});
+    metrics.push_back({"time/rollouts_per_second", rollouts / step_seconds});
+  }
+  summary_.rollouts += static_cast<uint64_t>(rollouts);
+  summary_.response_tokens += static_cast<uint64_t>(tokens + 0.5);
+  summary_.generate_seconds += metric(metrics, "train/generate_seconds");
+  summary_.probe_seconds += metric(metrics, "train/probe_seconds");
+  shown_.accuracy = metric(metrics, "train/accuracy");
+  shown_.response_tokens = metric(metrics, "train/response_tokens");
+  shown_.tokens_per_second = step_seconds > 0 ? tokens / step_seconds : 0;
+  last_commit_seconds_ = seconds;
+  return metrics;
+}
+
+Progress RunControl::progress(TimePoint now) const {
+  Progress p = shown_;
+  p.step = step_;
+  p.steps = options_.steps;
+  p.version = version_;
+  p.train_seconds = clock_.seconds(now);
+  p.activity = ended_      ? "ended"
+               : stopping_ ? "stopping"
+               : saving_   ? "writing a checkpoint"
+               : eval_     ? "evaluating"
+                           : "training";
+  const double done = run_progress(options_, step_, p.train_seconds);
+  const double used = p.train_seconds - books_->start().state.train_seconds;
+  const double done_before =
+      run_progress(options_, books_->start().state.step, books_->start().state.train_seconds);
+  if (done > done_before) p.seconds_left = used * (1 - done) / (done - done_before);
+  return p;
+}
+
+}  // namespace tracewise

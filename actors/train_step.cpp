@@ -1,0 +1,94 @@
+#include "actors/train_step.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace tracewise {
+namespace {
+
+GroupStats sum(std::span<const SampleGroup> groups) {
+  GroupStats total;
+  for (const SampleGroup& group : groups) {
+    const GroupStats& s = group.stats;
+    total.rollouts += s.rollouts;
+    total.failures += s.failures;
+    total.reward_sum += s.reward_sum;
+    total.response_tokens += s.response_tokens;
+    total.steps += s.steps;
+    total.truncated += s.truncated;
+    total.probed_rollouts += s.probed_rollouts;
+    total.solving_tokens += s.solving_tokens;
+    total.checking_tokens += s.checking_tokens;
+    total.right_to_wrong += s.right_to_wrong;
+    total.value_steps += s.value_steps;
+    total.brier_sum += s.brier_sum;
+    total.values += s.values;
+    total.probe_tokens += s.probe_tokens;
+    total.probe_seconds += s.probe_seconds;
+    total.generate_seconds += s.generate_seconds;
+  }
+  return total;
+}
+
+class Metrics {
+ public:
+  void count(const char* name, double value) { metrics_.push_back({name, value}); }
+  void ratio(const char* name, double above, double below) {
+    if (below > 0) metrics_.push_back({name, above / below});
+  }
+  std::vector<Metric> take() { return std::move(metrics_); }
+
+ private:
+  std::vector<Metric> metrics_;
+};
+
+}  // namespace
+
+std::vector<Metric> batch_metrics(std::span<const SampleGroup> groups) {
+  const GroupStats s = sum(groups);
+  double signal = 0, pairs = 0, kept = 0;
+  for (const SampleGroup& group : groups) {
+    signal += group.rollouts.empty() ? 0 : 1;
+    pairs += static_cast<double>(group.pairs.size());
+    kept += static_cast<double>(group.rollouts.size());
+  }
+  const double rollouts = s.rollouts, probed = s.probed_rollouts;
+  const auto tokens = static_cast<double>(s.response_tokens);
+  Metrics m;
+  m.ratio("train/accuracy", s.reward_sum, rollouts);
+  m.ratio("train/response_tokens", tokens, rollouts);
+  m.ratio("train/steps_per_rollout", static_cast<double>(s.steps), rollouts);
+  m.ratio("train/truncated", static_cast<double>(s.truncated), rollouts);
+  m.ratio("train/solving_tokens", static_cast<double>(s.solving_tokens), probed);
+  m.ratio("train/checking_tokens", static_cast<double>(s.checking_tokens), probed);
+  m.ratio("train/right_to_wrong", static_cast<double>(s.right_to_wrong),
+          static_cast<double>(s.value_steps));
+  m.ratio("train/brier", s.brier_sum, static_cast<double>(s.values));
+  m.ratio("train/probe_token_share", static_cast<double>(s.probe_tokens), tokens);
+  m.count("train/probe_tokens", static_cast<double>(s.probe_tokens));
+  m.count("train/probe_seconds", s.probe_seconds);
+  m.count("train/generate_seconds", s.generate_seconds);
+  m.count("train/rollouts", rollouts);
+  m.count("train/failures", s.failures);
+  m.count("train/groups_with_signal", signal);
+  m.count("train/kept_rollouts", kept);
+  m.count("train/step_pairs", pairs);
+  return m.take();
+}
+
+Result<TrainReport> train_batch(Trainer& trainer, std::vector<SampleGroup> groups,
+                                const AdvantageOptions& advantage, double progress,
+                                const std::filesystem::path& dump_dir) {
+  const std::vector<Metric> batch = batch_metrics(groups);
+  TrainReport report;
+  const bool any_signal = std::any_of(groups.begin(), groups.end(),
+                                      [](const SampleGroup& g) { return !g.rollouts.empty(); });
+  if (any_signal) {
+    finish_batch(groups, advantage);
+    TW_ASSIGN(report, trainer.train(groups, progress, dump_dir));
+  }
+  report.metrics.insert(report.metrics.end(), batch.begin(), batch.end());
+  return report;
+}
+
+}  // namespace tracewise

@@ -1,0 +1,202 @@
+// Dispatcher, evaluation arithmetic, registry and progress line.
+#include <catch2/catch.hpp>
+#include <cstdio>
+
+#include "actors/dispatcher.hpp"
+#include "actors/eval_run.hpp"
+#include "actors/node_registry.hpp"
+#include "actors/progress.hpp"
+#include "actors/train_step.hpp"
+
+namespace tracewise {
+namespace {
+
+using std::chrono::milliseconds;
+using TimePoint = Dispatcher::TimePoint;
+
+GroupTask task_of(uint64_t group, uint32_t samples) {
+  GroupTask task;
+  task.key = {group, 0};
+  task.samples = samples;
+  return task;
+}
+
+std::vector<std::pair<uint64_t, uint32_t>> plan(const std::vector<Dispatcher::Assignment>& all) {
+  std::vector<std::pair<uint64_t, uint32_t>> plan;
+  for (const auto& a : all) plan.emplace_back(a.task.key.group, a.generator);
+  return plan;
+}
+
+using Plan = std::vector<std::pair<uint64_t, uint32_t>>;
+
+TEST_CASE("groups go to the generator with the most credit and wait when nobody has enough") {
+  Dispatcher d;
+  const TimePoint t{};
+  d.grant(0, 16);
+  d.grant(1, 24);
+  for (uint64_t g = 0; g < 6; ++g) d.push(task_of(g, 8));
+  // Credits 16/24 -> 16/16 -> 8/16 -> 8/8 -> 0/8 -> 0/0; group 5 waits.
+  CHECK(plan(d.dispatch(t, t)) == Plan{{0, 1}, {1, 0}, {2, 1}, {3, 0}, {4, 1}});
+  CHECK(d.queued() == 1);
+  d.grant(0, 7);
+  CHECK(d.dispatch(t, t).empty());
+  d.grant(0, 1);
+  CHECK(plan(d.dispatch(t, t)) == Plan{{5, 0}});
+}
+
+TEST_CASE("a group larger than any window goes to a generator that owes nothing") {
+  Dispatcher d;
+  const TimePoint t{};
+  d.grant(0, 4);
+  d.push(task_of(0, 2));
+  d.push(task_of(1, 64));
+  CHECK(plan(d.dispatch(t, t)) == Plan{{0, 0}});
+  d.grant(0, 2);  // group 0 was handed on
+  CHECK(plan(d.dispatch(t, t)) == Plan{{1, 0}});
+  d.push(task_of(2, 2));
+  CHECK(d.dispatch(t, t).empty());
+  d.grant(0, 64);
+  CHECK(plan(d.dispatch(t, t)) == Plan{{2, 0}});
+}
+
+TEST_CASE("only the attempt in flight can be finished, and the first deadline is found") {
+  Dispatcher d;
+  const TimePoint t{};
+  d.grant(0, 100);
+  d.push(task_of(7, 1));
+  (void)d.dispatch(t, t + milliseconds(20));
+  d.push(task_of(8, 1));
+  (void)d.dispatch(t, t + milliseconds(10));
+  CHECK_FALSE(d.overdue(t + milliseconds(9)).has_value());
+  CHECK(d.overdue(t + milliseconds(10))->key.group == 8);
+  CHECK_FALSE(d.finish({8, 1}));
+  CHECK(d.finish({8, 0}));
+  CHECK_FALSE(d.finish({8, 0}));
+  CHECK(d.leave(0).at(0).key.group == 7);
+  CHECK(d.idle());
+}
+
+TEST_CASE("the Wilson interval equals values worked out by hand") {
+  // p = 8/10, z = 1.96: centre (0.8 + 0.19208) / 1.38416 = 0.716738, half = 1.416 * ... = 0.226578.
+  const auto [low, high] = wilson_interval(8, 10);
+  CHECK(low == Approx(0.490162).margin(1e-5));
+  CHECK(high == Approx(0.943318).margin(1e-5));
+  CHECK(wilson_interval(0, 20).first == Approx(0).margin(1e-12));
+  CHECK(wilson_interval(20, 20).second == Approx(1).margin(1e-12));
+  CHECK(wilson_interval(0, 0) == std::pair(0.0, 1.0));
+}
+
+TracedRollout traced_of(uint64_t group, uint32_t sample, float reward, size_t tokens) {
+  TracedRollout t;
+  t.rollout.key = {group, 0};
+  t.rollout.sample = sample;
+  t.rollout.tokens.assign(tokens, 0);
+  t.reward = reward;
+  t.step_ends.assign(3, 0);
+  return t;
+}
+
+TEST_CASE("an evaluation's means leave failures out, and a prompt counts as solved by one sample") {
+  std::vector<TracedRollout> rollouts = {traced_of(1, 0, 1, 10), traced_of(1, 1, 0, 20),
+                                         traced_of(2, 0, 0, 30), traced_of(2, 1, 0, 99)};
+  rollouts[2].rollout.finish = FinishReason::kLength;
+  rollouts[3].rollout.failure = {FailureClass::kVerifierError, "no"};
+  const EvalResult r = measure(rollouts);
+  CHECK(r.rollouts == 3);
+  CHECK(r.failures == 1);
+  CHECK(r.prompts == 2);
+  CHECK(r.accuracy == Approx(1.0 / 3));
+  CHECK(r.tokens_mean == Approx(20));
+  CHECK(r.steps_mean == Approx(3));
+  CHECK(r.truncated == Approx(1.0 / 3));
+  CHECK(r.pass_at_k == 0.5);
+}
+
+TEST_CASE("an evaluation is complete when each group has its samples of the newest attempt") {
+  const std::vector<Prompt> prompts(2);
+  EvalOptions options;
+  options.samples = 2;
+  EvalRun run(prompts, options, 9);
+  CHECK(run.tasks().size() == 2);
+  CHECK(run.tasks()[1].issue_version == 9);
+  CHECK_FALSE(run.put(traced_of(kEvalGroup, 0, 1, 5)));
+  CHECK(run.retry({kEvalGroup, 0}).key == GroupKey{kEvalGroup, 1});
+  CHECK_FALSE(run.put(traced_of(kEvalGroup, 1, 1, 5)));  // of the older attempt
+  TracedRollout again = traced_of(kEvalGroup, 0, 1, 5);
+  again.rollout.key.attempt = 1;
+  CHECK_FALSE(run.put(again));
+  CHECK_FALSE(run.put(again));  // the same sample twice
+  again.rollout.sample = 1;
+  CHECK(run.put(again));
+  CHECK_FALSE(run.complete());
+  CHECK_FALSE(run.put(traced_of(kEvalGroup | 1, 1, 0, 5)));
+  CHECK(run.put(traced_of(kEvalGroup | 1, 0, 0, 5)));
+  CHECK(run.complete());
+  CHECK(run.take().size() == 4);
+}
+
+TEST_CASE("batch metrics are ratios of the groups' sums, not means of their ratios") {
+  std::vector<SampleGroup> groups(2);
+  groups[0].stats.rollouts = 3;
+  groups[0].stats.reward_sum = 3;
+  groups[0].stats.response_tokens = 30;
+  groups[0].rollouts.resize(3);
+  groups[1].stats.rollouts = 1;
+  groups[1].stats.response_tokens = 50;
+  groups[1].stats.probe_tokens = 40;
+  groups[1].stats.failures = 2;
+  const auto metrics = batch_metrics(groups);
+  const auto value = [&](const std::string& name) {
+    for (const Metric& m : metrics) {
+      if (m.name == name) return m.value;
+    }
+    return -1.0;
+  };
+  CHECK(value("train/accuracy") == 0.75);
+  CHECK(value("train/response_tokens") == 20);
+  CHECK(value("train/probe_token_share") == 0.5);
+  CHECK(value("train/failures") == 2);
+  CHECK(value("train/groups_with_signal") == 1);
+  CHECK(value("train/brier") == -1);  // nothing was probed: no such metric
+}
+
+TEST_CASE("the registry shows what an actor does and whom it waits for, until it is gone") {
+  NodeRegistry registry;
+  const TimePoint t{};
+  auto generator = registry.enlist("generator 0", "generator", t);
+  generator->set_state("decoding", t + milliseconds(1000));
+  generator->set_state("decoding", t + milliseconds(2000));  // still the same
+  generator->handled(5);
+  generator->begin_wait("weights version 3", "learner", t + milliseconds(2000),
+                        t + milliseconds(5000));
+  const auto status = registry.status(t + milliseconds(3000));
+  REQUIRE(status.size() == 1);
+  CHECK(status[0].state == "decoding");
+  CHECK(status[0].state_seconds == Approx(2));
+  CHECK(status[0].mailbox == 5);
+  CHECK(status[0].handled == 1);
+  REQUIRE(status[0].waits.size() == 1);
+  CHECK(status[0].waits[0].who == "learner");
+  CHECK(status[0].waits[0].since_seconds == Approx(1));
+  CHECK(status[0].waits[0].left_seconds == Approx(2));
+  CHECK(registry.describe("generator 0", t + milliseconds(3000)) ==
+        "generator 0: decoding for 2.0 s, waits for learner (weights version 3) for 1.0 s");
+  generator->end_wait("weights version 3");
+  CHECK(registry.status(t)[0].waits.empty());
+  generator.reset();
+  CHECK(registry.status(t).empty());
+  CHECK(registry.describe("generator 0", t).empty());
+}
+
+TEST_CASE("the progress line has what is known and leaves out what is not") {
+  Progress p;
+  p.activity = "evaluating";
+  CHECK(progress_line(p) == "step 0  evaluating");
+  p = {12, 100, 12, 0.8125, 43.06, 5210.4, 30, 83.4, "training"};
+  CHECK(progress_line(p) == "step 12/100  accuracy 0.812  tokens 43.1  5210 tok/s  time left 1:23");
+  p.seconds_left = 3661;
+  CHECK(progress_line(p).ends_with("time left 1:01:01"));
+}
+
+}  // namespace
+}  // namespace tracewise
