@@ -18,6 +18,7 @@ struct Command {
 constexpr Command kCommands[] = {
     {"advantages", "step advantages of groups, JSON lines in and out", cmd_advantages},
     {"config", "every config key with its value and meaning", cmd_config},
+    {"sft", "supervised warm start on prompts with responses", cmd_sft},
 };
 
 void print_usage(std::FILE* out) {

@@ -1,6 +1,7 @@
 #include "learner/sample_group.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <utility>
@@ -58,19 +59,6 @@ AdvantageRollout advantage_rollout(const TracedRollout& traced, std::span<const 
   return out;
 }
 
-bool kept(std::span<const TracedRollout> good, const SampleGroupOptions& options) {
-  if (options.uniform_groups == UniformGroups::kKeep) return true;
-  const auto penalised = [&](const TracedRollout& t) {
-    return penalised_reward(t.reward, static_cast<int64_t>(t.rollout.tokens.size()),
-                            options.advantage);
-  };
-  const bool uniform = std::ranges::all_of(
-      good, [&](const TracedRollout& t) { return penalised(t) == penalised(good.front()); });
-  if (!uniform) return true;
-  return options.uniform_groups == UniformGroups::kKeepSolved &&
-         std::ranges::all_of(good, [](const TracedRollout& t) { return t.reward >= 1.0f; });
-}
-
 uint64_t oldest_version(std::span<const TracedRollout> rollouts) {
   uint64_t oldest = std::numeric_limits<uint64_t>::max();
   for (const auto& traced : rollouts) {
@@ -105,6 +93,20 @@ void add_value_stats(const TracedRollout& traced, GroupStats& stats) {
 
 }  // namespace
 
+bool carries_signal(std::span<const TracedRollout> good, const SampleGroupOptions& options) {
+  if (good.empty()) return false;
+  if (options.uniform_groups == UniformGroups::kKeep) return true;
+  const auto penalised = [&](const TracedRollout& t) {
+    return penalised_reward(t.reward, static_cast<int64_t>(t.rollout.tokens.size()),
+                            options.advantage);
+  };
+  const bool uniform = std::ranges::all_of(
+      good, [&](const TracedRollout& t) { return penalised(t) == penalised(good.front()); });
+  if (!uniform) return true;
+  return options.uniform_groups == UniformGroups::kKeepSolved &&
+         std::ranges::all_of(good, [](const TracedRollout& t) { return t.reward >= 1.0f; });
+}
+
 GroupStats group_stats(std::span<const TracedRollout> rollouts) {
   GroupStats stats;
   for (const TracedRollout& traced : rollouts) {
@@ -136,6 +138,31 @@ std::vector<float> shuffled_values(std::vector<float> values, uint64_t seed, uin
   return values;
 }
 
+namespace {
+
+std::vector<TracedRollout> good_rollouts(std::span<const TracedRollout> rollouts) {
+  std::vector<TracedRollout> good;
+  std::ranges::copy_if(rollouts, std::back_inserter(good),
+                       [](const TracedRollout& t) { return !t.rollout.failure.failed(); });
+  return good;
+}
+
+Failure first_failure(std::span<const TracedRollout> rollouts) {
+  for (const TracedRollout& traced : rollouts)
+    if (traced.rollout.failure.failed()) return traced.rollout.failure;
+  return {};
+}
+
+void fail_without_values(std::span<TracedRollout> rollouts) {
+  for (TracedRollout& traced : rollouts) {
+    if (traced.rollout.failure.failed() || traced.values.size() == traced.step_ends.size())
+      continue;
+    traced.rollout.failure = {FailureClass::kProbe, "it has steps but no values"};
+  }
+}
+
+}  // namespace
+
 BuiltGroup build_group(std::vector<TracedRollout> rollouts, const SampleGroupOptions& options) {
   TW_CHECK(!rollouts.empty(), "a group has at least one rollout");
   std::ranges::sort(rollouts, {}, [](const TracedRollout& t) { return t.rollout.sample; });
@@ -145,32 +172,18 @@ BuiltGroup build_group(std::vector<TracedRollout> rollouts, const SampleGroupOpt
     TW_CHECK(i == 0 || rollouts[i].rollout.sample != rollouts[i - 1].rollout.sample,
              "a group has one rollout for each sample");
   }
-  if (options.advantage.needs_values()) {
-    for (TracedRollout& traced : rollouts) {
-      if (traced.rollout.failure.failed() || traced.values.size() == traced.step_ends.size()) {
-        continue;
-      }
-      traced.rollout.failure = {FailureClass::kProbe, "it has steps but no values"};
-    }
-  }
-
   SampleGroup out;
   out.key = key;
   out.issue_version = oldest_version(rollouts);
+  // A group without a signal was never probed, so this comes before values are missed.
+  const bool signal = carries_signal(good_rollouts(rollouts), options);
+  if (signal && options.advantage.needs_values()) fail_without_values(rollouts);
   out.stats = group_stats(rollouts);
-  std::vector<TracedRollout> good;
-  Failure first_failure;
-  for (TracedRollout& traced : rollouts) {
-    if (!traced.rollout.failure.failed()) {
-      good.push_back(std::move(traced));
-    } else if (!first_failure.failed()) {
-      first_failure = std::move(traced.rollout.failure);
-    }
-  }
+  std::vector<TracedRollout> good = good_rollouts(rollouts);
   if (good.size() < std::max<size_t>(1, options.min_good_rollouts)) {
-    return GroupFailed{key, std::move(first_failure)};
+    return GroupFailed{key, first_failure(rollouts)};
   }
-  if (!kept(good, options)) return out;
+  if (!signal || !carries_signal(good, options)) return out;
 
   std::vector<StepRollout> steps;
   for (TracedRollout& traced : good) {

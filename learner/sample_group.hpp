@@ -40,6 +40,10 @@ using BuiltGroup = std::variant<SampleGroup, GroupFailed>;
 // true values, shuffled or not; their probe and generate costs count failed rollouts too.
 BuiltGroup build_group(std::vector<TracedRollout> rollouts, const SampleGroupOptions& options);
 
+// Whether a group of these good rollouts will be trained on: options.uniform_groups decides where
+// all rewards are equal. Needs no values, so that a group without a signal need not be probed.
+bool carries_signal(std::span<const TracedRollout> good, const SampleGroupOptions& options);
+
 // Sums over the rollouts: counts, rewards and value statistics over the good ones, costs over all.
 GroupStats group_stats(std::span<const TracedRollout> rollouts);
 

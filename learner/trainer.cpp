@@ -6,7 +6,6 @@
 
 #include <cmath>
 
-#include "learner/advantage.hpp"
 #include "learner/batch.hpp"
 #include "learner/batch_dump.hpp"
 #include "learner/loss.hpp"
@@ -43,12 +42,6 @@ class DecoderTrainer final : public Trainer {
   Result<TrainReport> train(std::span<const SampleGroup> groups, double progress,
                             const std::filesystem::path& dump_dir) override {
     StepSums sums;
-    std::vector<SampleGroup> whitened;
-    if (options_.loss.whiten_advantages) {
-      whitened.assign(groups.begin(), groups.end());
-      whiten(whitened);
-      groups = whitened;
-    }
     const auto batches = cut_batches(groups, options_, static_cast<uint64_t>(optimizer_->steps()));
     const std::vector<std::vector<at::Tensor>> old = proximal_logprobs(batches);
     for (size_t b = 0; b < batches.size(); ++b) {
@@ -275,16 +268,6 @@ class DecoderTrainer final : public Trainer {
           sums.pair_loss / static_cast<double>(std::max<int64_t>(sums.updates, 1)));
     }
     return report;
-  }
-
-  static void whiten(std::vector<SampleGroup>& groups) {
-    BatchMoments moments;
-    for (const SampleGroup& g : groups)
-      for (const AdvantageRollout& r : g.rollouts)
-        for (float a : r.advantages) moments.add(a);
-    for (SampleGroup& g : groups)
-      for (AdvantageRollout& r : g.rollouts)
-        for (float& a : r.advantages) a = static_cast<float>(moments.whiten(a));
   }
 
   TrainerOptions options_;

@@ -44,7 +44,6 @@ struct LossOptions {
   double step_dpo_weight = 0.0;  // weight of the step-DPO loss mixed in
   double step_dpo_beta = 0.1;
   int64_t max_response_tokens = 128;  // for kSequenceSumNorm
-  bool whiten_advantages = false;     // over the batch's tokens (REINFORCE++)
 };
 
 struct TrainerOptions {
@@ -78,10 +77,10 @@ class Trainer {
  public:
   virtual ~Trainer() = default;
 
-  // One training step. `progress` in [0,1] is how much of the run is done; it drives the schedule.
-  // The result does not depend on how the groups are ordered if the caller sorts them.
-  // Non-finite losses or gradients skip their update; after max_bad_steps in a row this fails with
-  // kInternal and the batch is dumped to `dump_dir`/bad_batch.jsonl.
+  // One training step on groups whose advantages are final. `progress` in [0,1] is how much of the
+  // run is done; it drives the schedule. The result does not depend on how the groups are ordered
+  // if the caller sorts them. Non-finite losses or gradients skip their update; after max_bad_steps
+  // in a row this fails with kInternal and the batch is dumped to `dump_dir`/bad_batch.jsonl.
   virtual Result<TrainReport> train(std::span<const SampleGroup> groups, double progress,
                                     const std::filesystem::path& dump_dir) = 0;
 

@@ -280,7 +280,7 @@ class PagedEngine final : public Engine {
       key.sample = s.sample;
     }
     const Draw drawn =
-        draw_token(distributions.sampled(row), sampling_of(s), uniform(seed_for(s), key));
+        draw_token(distributions.sampled(row), sampling_of(s), uniform(options_.seed, key));
     s.tokens.push_back(drawn.token);
     s.logprobs.push_back(drawn.logprob);
     s.policy_logprobs.push_back(distributions.policy(row)[drawn.token]);
@@ -289,12 +289,6 @@ class PagedEngine final : public Engine {
     if (s.group && options_.stream)
       ready_.tokens.push_back({s.group->task.key, s.sample, drawn.token});
     end_if_finished(s);
-  }
-
-  // Evaluation draws from a stream of its own: group numbers of the two purposes overlap.
-  uint64_t seed_for(const Sequence& s) const {
-    const bool evaluating = s.group && s.group->task.purpose == Purpose::kEval;
-    return evaluating ? ~options_.seed : options_.seed;
   }
 
   void end_if_finished(Sequence& s) {

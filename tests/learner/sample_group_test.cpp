@@ -285,4 +285,26 @@ TEST_CASE("an assembler ignores duplicates and older attempts, and starts over f
   CHECK(assembler.open_groups() == 0);
 }
 
+TEST_CASE("a group whose rewards are all equal needs no values to come out empty") {
+  std::vector<TracedRollout> rollouts;
+  for (uint32_t s = 0; s < 2; ++s) {
+    TracedRollout traced;
+    traced.rollout.sample = s;
+    traced.rollout.group_samples = 2;
+    traced.rollout.tokens = {5, 6};
+    traced.rollout.policy_logprobs = {0, 0};
+    traced.rollout.versions = {3, 3};
+    traced.step_ends = {1, 2};
+    rollouts.push_back(traced);
+  }
+  SampleGroupOptions options;
+  options.advantage.kind = AdvantageKind::kPlugIn;
+  const BuiltGroup built = build_group(rollouts, options);
+  REQUIRE(std::holds_alternative<SampleGroup>(built));
+  CHECK(std::get<SampleGroup>(built).rollouts.empty());
+  CHECK(std::get<SampleGroup>(built).stats.rollouts == 2);
+  rollouts[0].reward = 1;  // now it carries a signal, and values are missed
+  CHECK(std::holds_alternative<GroupFailed>(build_group(rollouts, options)));
+}
+
 }  // namespace tracewise

@@ -1,0 +1,43 @@
+#include "launch/parts.hpp"
+
+namespace tracewise {
+
+Result<ModelFolder> load_model(const std::filesystem::path& dir, ModelDtype dtype) {
+  TW_ASSIGN(ModelFolder model, load_model_folder(dir));
+  if (dtype != ModelDtype::kStored) {
+    const std::string name = dtype == ModelDtype::kFloat32 ? "F32" : "BF16";
+    model.weights = cast_weights(model.config, model.weights, name);
+    model.config.dtype = name;
+  }
+  return model;
+}
+
+Result<ModelFolder> load_model(const Config& config) {
+  if (config.launch.model_dir.empty())
+    return bad_input("model.dir is not set; it names the Hugging Face folder to start from");
+  return load_model(config.launch.model_dir, config.launch.model_dtype);
+}
+
+EngineOptions engine_options(const Config& config, const ModelConfig& model, uint32_t generator) {
+  EngineOptions options = config.engine;
+  options.generator = generator;
+  if (options.stop_tokens.empty()) options.stop_tokens = model.eos_tokens;
+  return options;
+}
+
+TracerOptions tracer_options(const Config& config) {
+  TracerOptions options{config.steps, config.verifier, config.probe, {}};
+  options.worth_probing = [group = config.group](std::span<const TracedRollout> rollouts) {
+    return carries_signal(rollouts, group);
+  };
+  return options;
+}
+
+Result<std::vector<Prompt>> load_dataset(DatasetOptions options, const ModelFolder& model) {
+  const int64_t room = model.config.max_context - 1;
+  if (options.max_prompt_tokens == 0 || options.max_prompt_tokens > room)
+    options.max_prompt_tokens = room;
+  return load_prompts(options, *model.tokenizer);
+}
+
+}  // namespace tracewise

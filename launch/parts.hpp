@@ -1,0 +1,25 @@
+// From the config to the parts that a run is put together from.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "launch/config.hpp"
+#include "model/model_folder.hpp"
+
+namespace tracewise {
+
+// The model of config.launch.model_dir in the dtype that it computes in.
+Result<ModelFolder> load_model(const Config& config);
+Result<ModelFolder> load_model(const std::filesystem::path& dir, ModelDtype dtype);
+
+// Options of generator `generator`; without configured stop tokens the model's own end tokens stop.
+EngineOptions engine_options(const Config& config, const ModelConfig& model, uint32_t generator);
+
+TracerOptions tracer_options(const Config& config);
+
+// The prompts of `options`, whose rows need an answer unless the probe is verbal and nothing is
+// verified. A prompt that leaves no room in the model's context is kBadInput.
+Result<std::vector<Prompt>> load_dataset(DatasetOptions options, const ModelFolder& model);
+
+}  // namespace tracewise
