@@ -167,8 +167,20 @@ std::optional<Conflict> find_conflict(const Config& c) {
   return std::nullopt;
 }
 
-Result<void> check_conflicts(const Config& config, const Places& places) {
-  const auto conflict = find_conflict(config);
+std::optional<Conflict> find_training_conflict(const Config& c) {
+  const bool probes = c.probe.mode != ProbeMode::kNone;
+  if (!probes && c.group.advantage.needs_values()) {
+    return Conflict{{"probe.mode", "advantage.kind"},
+                    "step advantages need values; probe, or take kind outcome"};
+  }
+  if (!probes && c.trainer.loss.step_dpo_weight > 0) {
+    return Conflict{{"probe.mode", "loss.step_dpo_weight"}, "step preferences need values"};
+  }
+  return std::nullopt;
+}
+
+Result<void> refuse(const std::optional<Conflict>& conflict, const Config& config,
+                    const Places& places) {
   if (!conflict) return {};
   std::string place;
   std::string keys;
@@ -202,12 +214,20 @@ Result<Config> load_config(const ConfigSource& source) {
   Places places;
   for (const auto& file : source.files) TW_TRY(apply_file(config, places, file));
   for (const auto& set : source.sets) TW_TRY(apply_set(config, places, set));
-  TW_TRY(check_conflicts(config, places));
+  TW_TRY(refuse(find_conflict(config), config, places));
   config.run.seed = config.seed;
   config.engine.seed = config.seed;
   config.group.seed = config.seed;
   config.trainer.seed = config.seed;
+  // Both prompt files have the same columns.
+  const auto eval_path = std::move(config.eval_data.path);
+  config.eval_data = config.data;
+  config.eval_data.path = eval_path;
   return config;
+}
+
+Result<void> check_training(const Config& config) {
+  return refuse(find_training_conflict(config), config, {});
 }
 
 }  // namespace tracewise

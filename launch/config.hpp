@@ -42,7 +42,7 @@ struct Config {
   RunOptions run;
   EngineOptions engine;
   DatasetOptions data;       // training prompts
-  DatasetOptions eval_data;  // evaluation prompts; without a path there is no evaluation
+  DatasetOptions eval_data;  // evaluation prompts; differs in its path alone; empty: no evaluation
   StepOptions steps;
   VerifierOptions verifier;
   ProbeOptions probe;
@@ -62,6 +62,10 @@ struct ConfigSource {
 // kBadInput: "FILE:LINE: KEY = VALUE: what is allowed" for a wrong type or range, the nearest known
 // key for an unknown one; kIo for a file that cannot be read.
 Result<Config> load_config(const ConfigSource& source);
+
+// The rules between keys that only training has: kBadInput names the keys, e.g. step advantages
+// without a probe. Commands that train call it before they start.
+[[nodiscard]] Result<void> check_training(const Config& config);
 
 // TOML that load_config() reads back to an equal config. `comments` puts each key's meaning and
 // what it allows above it. A non-empty `prefix` ("advantage", "advantage.beta") picks keys.

@@ -282,6 +282,29 @@ TEST_CASE("keys that contradict each other are refused together") {
   CHECK_FALSE(refused({{}, {"eval.at_seconds=[2, 1]"}}).empty());
 }
 
+TEST_CASE("training with step advantages or step preferences needs a probe") {
+  const Config silent = loaded({{}, {"probe.mode=none"}});
+  REQUIRE_FALSE(check_training(silent).ok());
+  CHECK(
+      check_training(silent).error().message ==
+      "probe.mode = \"none\", advantage.kind = \"plug_in\": step advantages need values; probe, or "
+      "take kind outcome");
+  const Config pairs = loaded({{}, {"advantage.kind=outcome", "loss.step_dpo_weight=0.5"}});
+  CHECK_FALSE(check_training(pairs).ok());
+  CHECK(check_training(loaded({{}, {"advantage.kind=outcome"}})).ok());
+  CHECK(check_training(loaded({{}, {"probe.mode=likelihood"}})).ok());
+}
+
+TEST_CASE("the evaluation prompts are read with the training prompts' columns") {
+  const Config config = loaded({{},
+                                {"data.prompts=/a", "data.eval_prompts=/b",
+                                 "data.prompt_column=question", "data.max_prompt_tokens=9"}});
+  CHECK(config.data.path == "/a");
+  CHECK(config.eval_data.path == "/b");
+  CHECK(config.eval_data.prompt_column == "question");
+  CHECK(config.eval_data.max_prompt_tokens == 9);
+}
+
 TEST_CASE("a file that isn't TOML is refused with its line, a missing one by name") {
   CHECK(TomlFile("[run]\nseed = \n").refusal().starts_with("demo.toml:2: "));
   CHECK(TomlFile("[run]\nseed = 1\nseed = 2\n").refusal().starts_with("demo.toml:3: "));
