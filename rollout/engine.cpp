@@ -104,6 +104,10 @@ class PagedEngine final : public Engine {
     }
   }
 
+  uint64_t adopt(std::vector<int32_t> tokens) override {
+    return scheduler_.adopt(std::move(tokens));
+  }
+
   void release(uint64_t lease) override { scheduler_.release(lease); }
 
   void cancel(GroupKey key) override { cancelled_.push_back(key); }

@@ -77,6 +77,10 @@ class Engine {
   // Queues the probes of one rollout. An unknown lease comes back as a failed ProbeResult.
   virtual void probe(ProbeRequest request) = 0;
 
+  // A lease for a prompt and response from elsewhere, ids of the model's vocabulary. It holds no
+  // blocks, so its probes prefill, and it never expires.
+  virtual uint64_t adopt(std::vector<int32_t> tokens) = 0;
+
   // Gives a lease's blocks back. Unknown or released leases are ignored (releases may cross
   // expiry).
   virtual void release(uint64_t lease) = 0;

@@ -157,6 +157,12 @@ uint64_t Scheduler::lease(Sequence* sequence, Clock::time_point expires) {
   return id;
 }
 
+uint64_t Scheduler::adopt(std::vector<int32_t> tokens) {
+  const uint64_t id = next_lease_++;
+  leases_.emplace(id, Lease{std::move(tokens), 0, {}, Clock::time_point::max()});
+  return id;
+}
+
 Lease* Scheduler::find_lease(uint64_t id) {
   const auto it = leases_.find(id);
   return it == leases_.end() ? nullptr : &it->second;
@@ -179,7 +185,7 @@ void Scheduler::expire(Clock::time_point now) {
       lease.cached = 0;
       ++expired_leases_;
     }
-    it = lease.blocks.empty() && lease.expires + kForget <= now ? leases_.erase(it) : ++it;
+    it = lease.blocks.empty() && now - lease.expires >= kForget ? leases_.erase(it) : ++it;
   }
 }
 

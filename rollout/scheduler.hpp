@@ -87,6 +87,8 @@ class Scheduler {
 
   // Takes a finished sequence out; its blocks go into a lease. Returns the lease's id.
   uint64_t lease(Sequence* sequence, Clock::time_point expires);
+  // A lease of tokens that are in no block; it stays until release().
+  uint64_t adopt(std::vector<int32_t> tokens);
   Lease* find_lease(uint64_t id);
   void release(uint64_t id);
   void expire(Clock::time_point now);

@@ -190,6 +190,41 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("tokens from elsewhere are probed like a rollout, by prefilling them, until released") {
+  auto e = engine(options());
+  e->submit(task(3, 1));
+  auto rollouts = drain(*e);
+  const Rollout& r = rollouts.at({3, 0});
+  REQUIRE(r.tokens.size() >= 3);
+  const std::vector<int32_t> ends = {9, 10, 12};
+  e->probe(score_request(r, ends));
+  std::vector<ProbeResult> probes;
+  drain(*e, &probes);
+
+  auto fresh = engine(options());
+  Rollout stranger = r;
+  stranger.lease = fresh->adopt(whole(r));
+  // Long after any lease of the engine's own rollouts would have been forgotten.
+  const auto now = Clock::time_point{} + std::chrono::hours(1);
+  fresh->step(now);
+  fresh->probe(score_request(stranger, ends));
+  drain(*fresh, &probes, now);
+  REQUIRE(probes.size() == 2);
+  CHECK_FALSE(probes[1].failure.failed());
+  CHECK(probes[1].prefilled_again);
+  CHECK(probes[1].probe_tokens == 9 + 10 + 12 + 12);  // prefixes and tails
+  REQUIRE(probes[1].target_logprobs.size() == 9);
+  for (size_t i = 0; i < 9; ++i)
+    CHECK(probes[1].target_logprobs[i] == Approx(probes[0].target_logprobs[i]).margin(1e-5));
+
+  CHECK(fresh->stats().free_blocks == fresh->stats().total_blocks);
+  fresh->release(stranger.lease);
+  fresh->probe(score_request(stranger, ends));
+  drain(*fresh, &probes, now);
+  REQUIRE(probes.size() == 3);
+  CHECK(probes[2].failure.failed());
+}
+
 TEST_CASE("a probe without probe text predicts its target from the prefix's last token") {
   auto e = engine(options());
   e->submit(task(3, 1));
