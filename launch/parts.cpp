@@ -1,5 +1,7 @@
 #include "launch/parts.hpp"
 
+#include "rollout/engine.hpp"
+
 namespace tracewise {
 
 Result<ModelFolder> load_model(const std::filesystem::path& dir, ModelDtype dtype) {
@@ -38,6 +40,40 @@ Result<std::vector<Prompt>> load_dataset(DatasetOptions options, const ModelFold
   if (options.max_prompt_tokens == 0 || options.max_prompt_tokens > room)
     options.max_prompt_tokens = room;
   return load_prompts(options, *model.tokenizer);
+}
+
+Result<RunParts> run_parts(const Config& config, const ModelFolder& model) {
+  if (config.data.path.empty())
+    return bad_input("data.prompts is not set; it names the training prompts");
+  if (config.group.advantage.needs_values() && config.probe.mode == ProbeMode::kNone) {
+    return bad_input(
+        "advantage.kind needs step values, but probe.mode is none; choose likelihood, answer or "
+        "verbal, or advantage.kind = outcome");
+  }
+  RunParts parts;
+  TW_ASSIGN(parts.prompts, load_dataset(config.data, model));
+  if (!config.eval_data.path.empty()) {
+    TW_ASSIGN(parts.eval_prompts, load_dataset(config.eval_data, model));
+  }
+  parts.make_engine = [&config, &model](uint32_t generator) {
+    return make_engine(engine_options(config, model.config, generator), model.config, model.weights,
+                       model.tokenizer.get());
+  };
+  parts.make_tracer = [&config, &model] {
+    return Tracer::make(tracer_options(config), *model.tokenizer);
+  };
+  parts.make_trainer = [&config, &model] {
+    return make_trainer(config.trainer, model.config, model.weights);
+  };
+  parts.group_options = config.group;
+  parts.save_model = [&model](const std::filesystem::path& dir, const Weights& weights) {
+    return save_model_folder(dir, model.config, *model.tokenizer, weights);
+  };
+  parts.load_model = [&model](const std::filesystem::path& dir) -> Result<WeightsPtr> {
+    TW_ASSIGN(const ModelFolder stored, load_model_weights(dir));
+    return stored.weights;
+  };
+  return parts;
 }
 
 }  // namespace tracewise

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "actors/run_parts.hpp"
 #include "launch/config.hpp"
 #include "model/model_folder.hpp"
 
@@ -21,5 +22,9 @@ TracerOptions tracer_options(const Config& config);
 // The prompts of `options`, whose rows need an answer unless the probe is verbal and nothing is
 // verified. A prompt that leaves no room in the model's context is kBadInput.
 Result<std::vector<Prompt>> load_dataset(DatasetOptions options, const ModelFolder& model);
+
+// Everything that a run of the actors is put together from. `config` and `model` must outlive the
+// run.
+Result<RunParts> run_parts(const Config& config, const ModelFolder& model);
 
 }  // namespace tracewise

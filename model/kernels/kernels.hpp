@@ -90,11 +90,12 @@ struct Table {
   void (*causal_attention_backward)(const AttentionHead& head, float* scratch);
 };
 
-// Scratch of the two causal kernels: keys and values in both layouts, their gradients, three rows.
+// Scratch of the two causal kernels: keys and values in panels, keys in rows, two gradients, and
+// scores and rows of four queries.
 inline constexpr int64_t attention_scratch_size(int64_t tokens, int64_t head_dim) {
   const int64_t panels = round_up(tokens, kLanes) / kLanes;
-  return panels * (2 * key_panel_size(head_dim) + 4 * value_panel_size(head_dim)) +
-         3 * round_up(tokens, kLanes) + 4 * round_up(head_dim, kLanes);
+  return panels * (2 * key_panel_size(head_dim) + 3 * value_panel_size(head_dim)) +
+         8 * panels * kLanes + 12 * round_up(head_dim, kLanes);
 }
 
 // The fastest table that this CPU runs. TRACEWISE_ISA=avx2|generic in the environment chooses a

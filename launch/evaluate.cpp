@@ -1,0 +1,211 @@
+#include "launch/evaluate.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "actors/eval_run.hpp"
+#include "launch/parts.hpp"
+#include "learner/sample_group.hpp"
+
+namespace tracewise {
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+// The groups, shared by the threads that work on them.
+class Work {
+ public:
+  Work(const EvalOptions& options, std::span<const Prompt> prompts, uint64_t version,
+       uint32_t workers, bool probe)
+      : run_(prompts, options, version),
+        tasks_(run_.tasks()),
+        left_(workers),
+        groups_(tasks_.size()) {
+    // A tracer probes what is trained on.
+    if (probe)
+      for (GroupTask& task : tasks_) task.purpose = Purpose::kTrain;
+    std::ranges::reverse(tasks_);
+  }
+
+  std::optional<GroupTask> next() {
+    const std::lock_guard lock(mutex_);
+    if (tasks_.empty() || error_) return std::nullopt;
+    GroupTask task = std::move(tasks_.back());
+    tasks_.pop_back();
+    return task;
+  }
+
+  void put(TracedRollout traced) {
+    const std::lock_guard lock(mutex_);
+    if (traced.rollout.failure.failure_class == FailureClass::kProbe) {
+      // Its reward was known before; a probe must not change what is measured.
+      traced.rollout.failure = {};
+      ++unprobed_;
+    }
+    traced.rollout.purpose = Purpose::kEval;
+    if (!traced.rollout.failure.failed()) {
+      ++rollouts_;
+      reward_ += static_cast<double>(traced.reward);
+    }
+    tokens_ += traced.rollout.tokens.size();
+    run_.put(std::move(traced));
+  }
+
+  // A worker's last word.
+  void leave(Result<void> result) {
+    const std::lock_guard lock(mutex_);
+    if (!result.ok() && !error_) error_ = result.error();
+    if (--left_ == 0) changed_.notify_all();
+  }
+
+  bool failed() const {
+    const std::lock_guard lock(mutex_);
+    return error_.has_value();
+  }
+
+  // True when all workers have left; waits `seconds` for it at most, for ever if 0.
+  bool wait(double seconds) {
+    std::unique_lock lock(mutex_);
+    const auto done = [this] { return left_ == 0; };
+    if (seconds > 0) return changed_.wait_for(lock, Seconds(seconds), done);
+    changed_.wait(lock, done);
+    return true;
+  }
+
+  EvaluateProgress progress(double seconds) const {
+    const std::lock_guard lock(mutex_);
+    EvaluateProgress p;
+    p.groups = groups_;
+    p.groups_done = groups_ - run_.groups_left();
+    const auto rollouts = static_cast<double>(std::max<uint64_t>(rollouts_, 1));
+    p.accuracy = reward_ / rollouts;
+    p.response_tokens = static_cast<double>(tokens_) / rollouts;
+    p.tokens_per_second = static_cast<double>(tokens_) / seconds;
+    if (p.groups_done > 0) {
+      p.seconds_left = seconds * static_cast<double>(p.groups - p.groups_done) /
+                       static_cast<double>(p.groups_done);
+    }
+    return p;
+  }
+
+  // After wait().
+  const std::optional<Error>& error() const { return error_; }
+  std::vector<TracedRollout> take() { return run_.take(); }
+  uint64_t unprobed() const { return unprobed_; }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  EvalRun run_;
+  std::vector<GroupTask> tasks_;  // not yet taken, the first one last
+  uint32_t left_;                 // workers that have not left
+  std::optional<Error> error_;
+  uint64_t groups_;
+  uint64_t rollouts_ = 0;
+  uint64_t tokens_ = 0;
+  uint64_t unprobed_ = 0;
+  double reward_ = 0;
+};
+
+// One thread's engine and tracer.
+class Worker {
+ public:
+  Worker(Work& work, std::stop_token stop, uint64_t window)
+      : work_(work), stop_(std::move(stop)), window_(window) {}
+
+  Result<void> run(const Config& config, const ModelFolder& model, uint32_t index) {
+    TW_ASSIGN(engine_, make_engine(engine_options(config, model.config, index), model.config,
+                                   model.weights, model.tokenizer.get()));
+    TracerOptions options = tracer_options(config);
+    options.worth_probing = nullptr;  // what training would leave out is measured too
+    TW_ASSIGN(tracer_, Tracer::make(std::move(options), *model.tokenizer));
+    for (;;) {
+      if (stop_.stop_requested())
+        return Error{ErrorClass::kCancelled, "the evaluation was stopped"};
+      while (owed_ < window_) {
+        auto task = work_.next();
+        if (!task) break;
+        owed_ += task->samples;
+        engine_->submit(std::move(*task));
+      }
+      if (owed_ == 0 || work_.failed()) return {};
+      EngineOutput out = engine_->step(Clock::now());
+      for (Rollout& rollout : out.rollouts) pass_on(tracer_->on_rollout(std::move(rollout)));
+      for (ProbeResult& result : out.probes) pass_on(tracer_->on_probe_result(std::move(result)));
+    }
+  }
+
+ private:
+  void pass_on(Tracer::Output out) {
+    for (auto& [generator, probe] : out.probes) engine_->probe(std::move(probe));
+    for (const auto& [generator, lease] : out.releases) engine_->release(lease);
+    owed_ -= out.traced.size();
+    for (TracedRollout& traced : out.traced) work_.put(std::move(traced));
+  }
+
+  Work& work_;
+  std::stop_token stop_;
+  uint64_t window_;  // rollouts that it owes at a time; a group may exceed it
+  uint64_t owed_ = 0;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Tracer> tracer_;
+};
+
+Result<void> check(const Config& config, std::span<const Prompt> prompts,
+                   const EvaluateOptions& options) {
+  if (prompts.empty()) return bad_input("there are no prompts to evaluate on");
+  if (options.probe && config.probe.mode == ProbeMode::kNone) {
+    return bad_input(
+        "values were asked for, but probe.mode is none; choose likelihood, answer or verbal");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Evaluation> evaluate(const Config& config, const ModelFolder& model,
+                            std::span<const Prompt> prompts, const EvaluateOptions& options,
+                            std::stop_token stop,
+                            const std::function<void(const EvaluateProgress&)>& report) {
+  TW_TRY(check(config, prompts, options));
+  const auto start = std::chrono::steady_clock::now();
+  const auto seconds = [&] { return Seconds(std::chrono::steady_clock::now() - start).count(); };
+  const EvalOptions& eval = config.run.eval;
+  const uint32_t workers = std::min(config.run.generators,
+                                    static_cast<uint32_t>(std::min<size_t>(prompts.size(), 1024)));
+  const uint64_t share = (prompts.size() * eval.samples + workers - 1) / workers;
+  const uint64_t window = std::min<uint64_t>(share, config.run.window_samples);
+  Work work(eval, prompts, model.weights->version(), workers, options.probe);
+  {
+    std::vector<std::jthread> threads;
+    for (uint32_t index = 0; index < workers; ++index) {
+      threads.emplace_back([&, index] {
+        try {
+          work.leave(Worker(work, stop, window).run(config, model, index));
+        } catch (const std::exception& e) {
+          work.leave(Error{ErrorClass::kInternal, std::string("evaluating failed: ") + e.what()});
+        }
+      });
+    }
+    while (!work.wait(report ? config.run.progress_seconds : 0)) report(work.progress(seconds()));
+  }
+  if (work.error()) return *work.error();
+  Evaluation out;
+  out.rollouts = work.take();
+  out.result = measure(out.rollouts);
+  out.result.version = model.weights->version();
+  out.result.wall_seconds = seconds();
+  out.stats = group_stats(out.rollouts);
+  out.unprobed = work.unprobed();
+  const auto failed = std::ranges::find_if(
+      out.rollouts, [](const TracedRollout& t) { return t.rollout.failure.failed(); });
+  if (failed != out.rollouts.end()) out.first_failure = failed->rollout.failure;
+  if (!options.keep_rollouts) out.rollouts.clear();
+  return out;
+}
+
+}  // namespace tracewise
