@@ -17,8 +17,14 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"advantages", "step advantages of groups, JSON lines in and out", cmd_advantages},
+    {"demo", "SSPO against GRPO on a tiny model, in minutes", cmd_demo},
+    {"train", "a training run: SSPO, GRPO and relatives", cmd_train},
     {"config", "every config key with its value and meaning", cmd_config},
+    {"eval", "accuracy and response length on a prompt file", cmd_eval},
+    {"generate", "samples responses to a prompt", cmd_generate},
+    {"score", "log-probabilities of given token ids, JSON lines in and out", cmd_score},
     {"sft", "supervised warm start on prompts with responses", cmd_sft},
+    {"trace", "the steps of a rollout, each with value, gain and advantage", cmd_trace},
 };
 
 void print_usage(std::FILE* out) {

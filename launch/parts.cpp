@@ -4,13 +4,16 @@
 
 namespace tracewise {
 
+void cast_model(ModelFolder& model, ModelDtype dtype) {
+  if (dtype == ModelDtype::kStored) return;
+  const std::string name = dtype == ModelDtype::kFloat32 ? "F32" : "BF16";
+  model.weights = cast_weights(model.config, model.weights, name);
+  model.config.dtype = name;
+}
+
 Result<ModelFolder> load_model(const std::filesystem::path& dir, ModelDtype dtype) {
   TW_ASSIGN(ModelFolder model, load_model_folder(dir));
-  if (dtype != ModelDtype::kStored) {
-    const std::string name = dtype == ModelDtype::kFloat32 ? "F32" : "BF16";
-    model.weights = cast_weights(model.config, model.weights, name);
-    model.config.dtype = name;
-  }
+  cast_model(model, dtype);
   return model;
 }
 
@@ -42,34 +45,35 @@ Result<std::vector<Prompt>> load_dataset(DatasetOptions options, const ModelFold
   return load_prompts(options, *model.tokenizer);
 }
 
-Result<RunParts> run_parts(const Config& config, const ModelFolder& model) {
-  if (config.data.path.empty())
+Result<RunParts> run_parts(std::shared_ptr<const Config> config,
+                           std::shared_ptr<const ModelFolder> model) {
+  if (config->data.path.empty())
     return bad_input("data.prompts is not set; it names the training prompts");
-  if (config.group.advantage.needs_values() && config.probe.mode == ProbeMode::kNone) {
+  if (config->group.advantage.needs_values() && config->probe.mode == ProbeMode::kNone) {
     return bad_input(
         "advantage.kind needs step values, but probe.mode is none; choose likelihood, answer or "
         "verbal, or advantage.kind = outcome");
   }
   RunParts parts;
-  TW_ASSIGN(parts.prompts, load_dataset(config.data, model));
-  if (!config.eval_data.path.empty()) {
-    TW_ASSIGN(parts.eval_prompts, load_dataset(config.eval_data, model));
+  TW_ASSIGN(parts.prompts, load_dataset(config->data, *model));
+  if (!config->eval_data.path.empty()) {
+    TW_ASSIGN(parts.eval_prompts, load_dataset(config->eval_data, *model));
   }
-  parts.make_engine = [&config, &model](uint32_t generator) {
-    return make_engine(engine_options(config, model.config, generator), model.config, model.weights,
-                       model.tokenizer.get());
+  parts.make_engine = [config, model](uint32_t generator) {
+    return make_engine(engine_options(*config, model->config, generator), model->config,
+                       model->weights, model->tokenizer.get());
   };
-  parts.make_tracer = [&config, &model] {
-    return Tracer::make(tracer_options(config), *model.tokenizer);
+  parts.make_tracer = [config, model] {
+    return Tracer::make(tracer_options(*config), *model->tokenizer);
   };
-  parts.make_trainer = [&config, &model] {
-    return make_trainer(config.trainer, model.config, model.weights);
+  parts.make_trainer = [config, model] {
+    return make_trainer(config->trainer, model->config, model->weights);
   };
-  parts.group_options = config.group;
-  parts.save_model = [&model](const std::filesystem::path& dir, const Weights& weights) {
-    return save_model_folder(dir, model.config, *model.tokenizer, weights);
+  parts.group_options = config->group;
+  parts.save_model = [model](const std::filesystem::path& dir, const Weights& weights) {
+    return save_model_folder(dir, model->config, *model->tokenizer, weights);
   };
-  parts.load_model = [&model](const std::filesystem::path& dir) -> Result<WeightsPtr> {
+  parts.load_model = [model](const std::filesystem::path& dir) -> Result<WeightsPtr> {
     TW_ASSIGN(const ModelFolder stored, load_model_weights(dir));
     return stored.weights;
   };

@@ -14,6 +14,9 @@ namespace tracewise {
 Result<ModelFolder> load_model(const Config& config);
 Result<ModelFolder> load_model(const std::filesystem::path& dir, ModelDtype dtype);
 
+// Casts the weights to the dtype that the model is to compute in.
+void cast_model(ModelFolder& model, ModelDtype dtype);
+
 // Options of generator `generator`; without configured stop tokens the model's own end tokens stop.
 EngineOptions engine_options(const Config& config, const ModelConfig& model, uint32_t generator);
 
@@ -23,8 +26,9 @@ TracerOptions tracer_options(const Config& config);
 // verified. A prompt that leaves no room in the model's context is kBadInput.
 Result<std::vector<Prompt>> load_dataset(DatasetOptions options, const ModelFolder& model);
 
-// Everything that a run of the actors is put together from. `config` and `model` must outlive the
-// run.
-Result<RunParts> run_parts(const Config& config, const ModelFolder& model);
+// Everything that a run of the actors is put together from. The parts share the config and the
+// model with the caller, because an actor that is stuck may outlive the run.
+Result<RunParts> run_parts(std::shared_ptr<const Config> config,
+                           std::shared_ptr<const ModelFolder> model);
 
 }  // namespace tracewise

@@ -61,7 +61,8 @@ Result<std::vector<Completion>> load_completions(const std::filesystem::path& fi
   const int32_t eos = model.config.eos_tokens.empty() ? -1 : model.config.eos_tokens.front();
   TW_ASSIGN(const auto rows, load_supervised(response_options, *model.tokenizer, eos));
 
-  TW_CHECK(rows.size() == prompts.size(), "a file was read twice and had other rows");
+  if (rows.size() != prompts.size())
+    return io_error(file.string() + " changed while it was being read");
   std::vector<Completion> completions(rows.size());
   for (size_t i = 0; i < rows.size(); ++i) {
     completions[i].prompt = std::move(prompts[i]);

@@ -15,6 +15,17 @@ void add_config_options(CLI::App& app, ConfigSource& source) {
       ->allow_extra_args(false);
 }
 
+void add_key_option(CLI::App& app, ConfigSource& source, const std::string& option,
+                    const std::string& key, const std::string& value_name,
+                    const std::string& meaning) {
+  // CLI11 hands options their values in the order they were added, so this comes after --set's.
+  app.add_option_function<std::string>(
+         option,
+         [&source, key](const std::string& value) { source.sets.push_back(key + "=" + value); },
+         meaning + " (" + key + ")")
+      ->type_name(value_name);
+}
+
 std::optional<int> parse_args(CLI::App& app, const Args& args) {
   try {
     app.parse(Args(args.rbegin(), args.rend()));  // CLI11 takes them last first
@@ -26,6 +37,12 @@ std::optional<int> parse_args(CLI::App& app, const Args& args) {
     return kExitBadInput;
   }
   return std::nullopt;
+}
+
+Result<void> flush_output() {
+  const bool flushed = std::fflush(stdout) == 0;
+  if (flushed && std::ferror(stdout) == 0) return {};
+  return io_error("cannot write to standard output: the disk may be full");
 }
 
 int fail(const Error& error) {

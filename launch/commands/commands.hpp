@@ -19,6 +19,12 @@ using Args = std::vector<std::string>;
 // Each runs one command to its end and returns an exit code; all that went wrong is on stderr.
 int cmd_advantages(const Args& args);
 int cmd_config(const Args& args);
+int cmd_demo(const Args& args);
+int cmd_eval(const Args& args);
+int cmd_generate(const Args& args);
+int cmd_score(const Args& args);
 int cmd_sft(const Args& args);
+int cmd_trace(const Args& args);
+int cmd_train(const Args& args);
 
 }  // namespace tracewise

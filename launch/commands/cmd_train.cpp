@@ -1,0 +1,57 @@
+// tracewise train: a run of the actors, new or resumed.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "launch/commands/cli.hpp"
+#include "launch/signals.hpp"
+#include "launch/training.hpp"
+
+namespace tracewise {
+namespace {
+
+void print_summary(const RunSummary& summary) {
+  std::printf("%s at step %lu after %.1f s of training\n",
+              summary.interrupted ? "stopped" : "finished",
+              static_cast<unsigned long>(summary.step), summary.train_seconds);
+  if (!summary.evals.empty()) {
+    const EvalResult& last = summary.evals.back();
+    std::printf("last evaluation: accuracy %.3f (%.3f-%.3f), %.1f tokens a response\n",
+                last.accuracy, last.accuracy_low, last.accuracy_high, last.tokens_mean);
+  }
+  if (!summary.checkpoint.empty()) std::printf("checkpoint: %s\n", summary.checkpoint.c_str());
+}
+
+}  // namespace
+
+int cmd_train(const Args& args) {
+  CLI::App app("Trains a model on prompts (keys: run.*, model.*, data.*, advantage.*, ...).",
+               "tracewise train");
+  ConfigSource source;
+  std::filesystem::path resume;
+  add_config_options(app, source);
+  app.add_option("--resume", resume, "run folder to go on with, by its own config")
+      ->type_name("RUN");
+  if (const auto exit = parse_args(app, args)) return *exit;
+  if (!resume.empty() && !source.files.empty())
+    return fail(bad_input("--resume RUN takes the run's own config; leave --config out"));
+
+  const std::stop_token stop = stop_on_signals();
+  ProgressPrinter printer(stdout, isatty(STDOUT_FILENO) != 0);
+  const ProgressReport report = [&](const Progress& progress) { printer.print(progress); };
+  Result<RunSummary> summary = RunSummary{};
+  if (!resume.empty()) {
+    summary = resume_training(resume, source.sets, stop, report);
+  } else {
+    auto config = load_config(source);
+    if (!config.ok()) return fail(config.error());
+    summary = start_training(std::move(*config), stop, report, nullptr);
+  }
+  printer.finish();
+  if (!summary.ok()) return fail(summary.error());
+  print_summary(*summary);
+  return summary->interrupted ? kExitInterrupted : kExitDone;
+}
+
+}  // namespace tracewise

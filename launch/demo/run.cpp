@@ -1,0 +1,240 @@
+// The demo from files to outcomes.
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "launch/demo/demo.hpp"
+#include "launch/parts.hpp"
+#include "launch/supervised.hpp"
+#include "launch/training.hpp"
+#include "model/file_io.hpp"
+
+namespace tracewise::demo {
+namespace {
+
+using std::chrono::steady_clock;
+
+double seconds_since(steady_clock::time_point start) {
+  return std::chrono::duration<double>(steady_clock::now() - start).count();
+}
+
+std::filesystem::path preset(const std::string& name) {
+  return std::filesystem::path(TRACEWISE_CONFIGS) / name;
+}
+
+void say(const std::string& line) {
+  std::printf("%s\n", line.c_str());
+  std::fflush(stdout);
+}
+
+// Sizes that --quick halves or so.
+struct Lengths {
+  int64_t sft_steps;
+  double budget_seconds;
+};
+
+Lengths lengths(const DemoOptions& options) {
+  const bool jump = options.task == "jump";
+  Lengths normal = jump ? Lengths{3000, 40} : Lengths{2200, 70};
+  if (options.quick) normal = {jump ? 1500 : 1400, 22};
+  if (options.budget_seconds > 0) normal.budget_seconds = options.budget_seconds;
+  return normal;
+}
+
+class Demo {
+ public:
+  Demo(DemoOptions options, std::stop_token stop) : stop_(std::move(stop)) {
+    result_.options = std::move(options);
+    DemoOptions& o = result_.options;
+    if (o.out.empty()) o.out = "runs/demo-" + o.task + "-" + std::to_string(o.seed);
+    o.out = std::filesystem::absolute(o.out);
+  }
+
+  Result<DemoResult> run() {
+    const auto start = steady_clock::now();
+    const DemoOptions& o = result_.options;
+    TW_ASSIGN(const auto task, make_task(o.task));
+    TaskSizes sizes;
+    TW_ASSIGN(files_, write_task_files(*task, o.out / "data", o.seed, sizes));
+    say("wrote " + std::to_string(sizes.corpus) + " traces and " + std::to_string(sizes.prompts) +
+        " prompts of task " + o.task + " to " + (o.out / "data").string());
+    TW_TRY(warm_start());
+    for (const Method& method : chosen_methods()) TW_TRY(train(method));
+    TW_TRY(collect_rollouts());
+    result_.wall_seconds = seconds_since(start);
+    TW_TRY(write_report(o.out / "report.html", result_report(result_)));
+    TW_TRY(write_file(o.out / "result.json", result_json(result_)));
+    return std::move(result_);
+  }
+
+ private:
+  std::vector<Method> chosen_methods() const {
+    const DemoOptions& o = result_.options;
+    std::vector<Method> chosen;
+    for (Method& method : methods_of(o.task)) {
+      const bool named =
+          std::find(o.methods.begin(), o.methods.end(), method.key) != o.methods.end();
+      if (o.methods.empty() ? o.all || !method.control : named) chosen.push_back(std::move(method));
+    }
+    return chosen;
+  }
+
+  std::string set(const std::string& key, const std::filesystem::path& path) const {
+    return key + "=" + path.string();
+  }
+
+  Result<Config> config(const std::vector<std::string>& presets,
+                        std::vector<std::string> sets) const {
+    ConfigSource source;
+    for (const std::string& name : presets) source.files.push_back(preset(name));
+    source.sets = std::move(sets);
+    source.sets.push_back("run.seed=" + std::to_string(result_.options.seed));
+    return load_config(source);
+  }
+
+  Result<void> warm_start() {
+    const DemoOptions& o = result_.options;
+    Outcome outcome;
+    outcome.key = "sft";
+    outcome.title = "warm start (SFT)";
+    outcome.model = o.out / "start";
+    if (!o.start.empty()) {
+      outcome.model = std::filesystem::absolute(o.start);
+    } else {
+      std::vector<std::string> presets = {"sft.toml"};
+      if (o.task == "jump") presets.push_back("sft_jump.toml");
+      TW_ASSIGN(const Config c,
+                config(presets, {set("model.dir", files_.model), set("sft.data", files_.corpus),
+                                 set("sft.out", outcome.model),
+                                 "sft.steps=" + std::to_string(lengths(o).sft_steps)}));
+      TW_ASSIGN(const auto summary, train_supervised(c, stop_, [](const SupervisedProgress& p) {
+                  if (p.step % 100 < 25 || p.step == p.steps)
+                    std::printf(
+                        "warm start  step %ld/%ld  loss %.3f  %.0f tok/s  time left %.0f s\n",
+                        p.step, p.steps, p.loss, p.tokens_per_second, p.seconds_left);
+                  std::fflush(stdout);
+                }));
+      if (summary.stopped) return cancelled();
+      outcome.wall_seconds = summary.seconds;
+      outcome.train_steps = static_cast<uint64_t>(c.sft.steps);
+    }
+    start_ = outcome.model;
+    TW_TRY(measure_final(outcome));
+    result_.outcomes.push_back(std::move(outcome));
+    return {};
+  }
+
+  // The config of a method's run, without what the method itself sets.
+  std::vector<std::string> common_sets(const std::string& key) const {
+    const double budget = lengths(result_.options).budget_seconds;
+    std::string points = "[";
+    for (int i = 1; i <= 4; ++i)
+      points += (i > 1 ? ", " : "") + std::to_string(budget * i / 4 - 0.5);
+    return {set("model.dir", start_),
+            set("data.prompts", files_.prompts),
+            set("data.eval_prompts", files_.curve),
+            set("run.dir", result_.options.out / key),
+            "run.budget_seconds=" + std::to_string(budget),
+            "eval.at_seconds=" + points + "]"};
+  }
+
+  Result<void> train(const Method& method) {
+    std::vector<std::string> sets = common_sets(method.key);
+    sets.insert(sets.end(), method.sets.begin(), method.sets.end());
+    sets.insert(sets.end(), result_.options.sets.begin(), result_.options.sets.end());
+    TW_ASSIGN(const Config c, config({"demo.toml", method.preset}, std::move(sets)));
+    TW_ASSIGN(const RunSummary summary, start_training(
+                                            c, stop_,
+                                            [&](const Progress& progress) {
+                                              say(method.title + "  " + progress_line(progress));
+                                            },
+                                            nullptr));
+    if (summary.interrupted) return cancelled();
+    Outcome outcome;
+    outcome.key = method.key;
+    outcome.title = method.title;
+    outcome.model = std::filesystem::path(summary.checkpoint) / "model";
+    for (const EvalResult& e : summary.evals)
+      outcome.curve.push_back({e.train_seconds, e.accuracy, e.tokens_mean});
+    outcome.wall_seconds = summary.train_seconds;
+    outcome.train_steps = summary.step;
+    const double compute_seconds =
+        summary.train_seconds * static_cast<double>(c.run.generators) * c.engine.threads;
+    outcome.probe_share = summary.probe_seconds / compute_seconds;
+    outcome.samples_per_second = static_cast<double>(summary.rollouts) / summary.train_seconds;
+    TW_TRY(measure_final(outcome));
+    result_.outcomes.push_back(std::move(outcome));
+    return {};
+  }
+
+  // Accuracy, tokens and values on the final prompts.
+  Result<void> measure_final(Outcome& outcome) const {
+    TW_ASSIGN(outcome.final, evaluate_on(outcome.model, files_.final, 0));
+    const EvalResult& r = outcome.final.result;
+    char line[160];
+    std::snprintf(
+        line, sizeof line, "%s: accuracy %.3f, %.1f tokens a response on %lu fresh prompts",
+        outcome.title.c_str(), r.accuracy, r.tokens_mean, static_cast<unsigned long>(r.prompts));
+    say(line);
+    return {};
+  }
+
+  // The first `limit` prompts of a file (0: all), values probed.
+  Result<Evaluation> evaluate_on(const std::filesystem::path& model_dir,
+                                 const std::filesystem::path& prompts, size_t limit) const {
+    TW_ASSIGN(const Config c,
+              config({"demo.toml", "sspo.toml"},
+                     {set("model.dir", model_dir), set("data.eval_prompts", prompts)}));
+    TW_ASSIGN(const ModelFolder model, load_model(c));
+    TW_ASSIGN(auto rows, load_dataset(c.eval_data, model));
+    if (limit > 0 && rows.size() > limit) rows.resize(limit);
+    return evaluate(c, model, rows, {.probe = true, .keep_rollouts = limit > 0}, stop_, {});
+  }
+
+  // The same few prompts under every model, for the report.
+  Result<void> collect_rollouts() {
+    TW_ASSIGN(const auto tokenizer, make_tokenizer());
+    for (const Outcome& outcome : result_.outcomes) {
+      TW_ASSIGN(const Evaluation e, evaluate_on(outcome.model, files_.curve, 3));
+      for (const TracedRollout& traced : e.rollouts) {
+        if (traced.rollout.failure.failed()) continue;
+        result_.rollouts.push_back(report_rollout(outcome.title, traced, *tokenizer));
+      }
+    }
+    return {};
+  }
+
+  static ReportRollout report_rollout(const std::string& title, const TracedRollout& traced,
+                                      const Tokenizer& tokenizer) {
+    const Rollout& r = traced.rollout;
+    ReportRollout out{
+        title, tokenizer.decode(r.prompt.tokens, true), r.prompt.gold, traced.reward, {}};
+    int32_t begin = 0;
+    for (size_t k = 0; k < traced.step_ends.size(); ++k) {
+      const int32_t end = traced.step_ends[k];
+      const std::vector<int32_t> step(r.tokens.begin() + begin, r.tokens.begin() + end);
+      const bool last = k + 1 == traced.step_ends.size();
+      const double before = k < traced.values.size() ? traced.values[k] : 0;
+      const double after =
+          last ? traced.reward : (k + 1 < traced.values.size() ? traced.values[k + 1] : 0);
+      out.steps.push_back({tokenizer.decode(step, true), before, after});
+      begin = end;
+    }
+    return out;
+  }
+
+  static Error cancelled() { return {ErrorClass::kCancelled, "the demo was stopped"}; }
+
+  std::stop_token stop_;
+  TaskFiles files_;
+  std::filesystem::path start_;
+  DemoResult result_;
+};
+
+}  // namespace
+
+Result<DemoResult> run_demo(const DemoOptions& options, std::stop_token stop) {
+  return Demo(options, std::move(stop)).run();
+}
+
+}  // namespace tracewise::demo
