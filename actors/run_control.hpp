@@ -27,6 +27,7 @@
 #include "actors/run_options.hpp"
 #include "actors/train_clock.hpp"
 #include "messages/records.hpp"
+#include "rollout/engine.hpp"
 
 namespace tracewise {
 
@@ -101,8 +102,12 @@ class RunControl {
 
   Progress progress(TimePoint now) const;
   const Dispatcher& dispatcher() const { return dispatcher_; }
-  uint64_t groups_at_learner() const { return built_.size(); }
-  uint64_t next_step() const { return step_ + 1; }
+  // Since when the learner has a whole batch.
+  std::optional<TimePoint> batch_since() const { return batch_since_; }
+  // A generator's newest counters, for the metrics of the next step.
+  void set_engine_stats(uint32_t generator, const EngineStats& stats) {
+    engines_[generator] = stats;
+  }
 
  private:
   Result<Todo> finish_event(TimePoint now);
@@ -140,7 +145,8 @@ class RunControl {
   std::map<uint64_t, uint32_t> failures_;  // failed attempts of groups that are not trained
   std::map<uint64_t, Failure> given_up_;   // failed for good, their batch not yet trained
   std::set<uint64_t> built_;               // at the learner, not yet trained
-  std::optional<TimePoint> batch_since_;   // since when the learner has a whole batch
+  std::optional<TimePoint> batch_since_;
+  std::map<uint32_t, EngineStats> engines_;
 
   std::unique_ptr<EvalRun> eval_;
   TimePoint eval_since_{};

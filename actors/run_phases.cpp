@@ -144,6 +144,15 @@ std::vector<Metric> RunControl::step_metrics(const Commit& commit, TimePoint now
     metrics.push_back({"time/tokens_per_second", tokens / step_seconds});
     metrics.push_back({"time/rollouts_per_second", rollouts / step_seconds});
   }
+  if (!engines_.empty()) {
+    uint64_t preemptions = 0, expired = 0;
+    for (const auto& [generator, stats] : engines_) {
+      preemptions += stats.preemptions;
+      expired += stats.expired_leases;
+    }
+    metrics.push_back({"rollout/preemptions", static_cast<double>(preemptions)});
+    metrics.push_back({"rollout/expired_leases", static_cast<double>(expired)});
+  }
   summary_.rollouts += static_cast<uint64_t>(rollouts);
   summary_.response_tokens += static_cast<uint64_t>(tokens + 0.5);
   summary_.generate_seconds += metric(metrics, "train/generate_seconds");

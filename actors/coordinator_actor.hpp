@@ -1,0 +1,40 @@
+// The coordinator's shell around RunControl.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "actors/run_parts.hpp"
+#include "actors/shell.hpp"
+
+namespace tracewise {
+
+struct CoordinatorSetup {
+  std::shared_ptr<const RunParts> parts;  // shared with the node's other actors
+  std::shared_ptr<RunBooks> books;        // handed over by the thread that started the node
+  RunOptions options;
+  double wall_time = 0;  // at the start, in seconds since 1970
+};
+
+// Detached, because it waits for the disk.
+class CoordinatorShell final : public Shell<CoordinatorActor> {
+ public:
+  CoordinatorShell(caf::actor_config& config, ShellContext context, CoordinatorSetup setup)
+      : Shell(config, std::move(context)), setup_(std::move(setup)) {}
+
+ protected:
+  behavior_type make_behavior() override;
+  void let_go() override;
+
+ private:
+  void run(Result<RunControl::Todo> todo);
+  void save(SaveRequest request);
+  void look_at_time();
+  void show_waits();
+
+  CoordinatorSetup setup_;
+  std::unique_ptr<RunControl> control_;
+  TimePoint last_progress_{};
+};
+
+}  // namespace tracewise

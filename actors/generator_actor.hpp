@@ -1,0 +1,66 @@
+// The generator's shell around an engine.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "actors/run_options.hpp"
+#include "actors/shell.hpp"
+#include "rollout/engine.hpp"
+#include "transport/transport.hpp"
+
+namespace tracewise {
+
+struct GeneratorSetup {
+  uint32_t index = 0;
+  std::function<Result<std::unique_ptr<Engine>>(uint32_t)> make_engine;
+  std::shared_ptr<Transport> transport;  // shared with the learner and the other generators
+  RunOptions options;
+};
+
+// Runs in a thread of its own, which is also the engine's. Between two decode steps it looks at its
+// mailbox, so a message waits one step at most; without work it sleeps.
+class GeneratorShell final : public Shell<GeneratorActor> {
+ public:
+  GeneratorShell(caf::actor_config& config, ShellContext context, GeneratorSetup setup)
+      : Shell(config, std::move(context)), setup_(std::move(setup)) {}
+
+ protected:
+  behavior_type make_behavior() override;
+  void let_go() override;
+
+ private:
+  struct Lane {  // to one tracer
+    uint32_t credit = 0;
+    std::deque<Rollout> waiting;
+  };
+  struct OpenGroup {
+    uint32_t samples = 0;
+    uint32_t left = 0;  // rollouts not yet handed on
+  };
+
+  Outcome start(Peers peers);
+  void take(GroupTask task);
+  void submit(GroupTask task);
+  caf::result<WeightsDelivered> take_weights(const WeightsReady& ready);
+  void step();
+  void hand_on();
+  void schedule();
+
+  GeneratorSetup setup_;
+  std::unique_ptr<Engine> engine_;
+  std::optional<uint64_t> version_;  // of the weights that the next step samples with
+  std::vector<GroupTask> parked_;    // wait for newer weights
+  std::map<GroupKey, OpenGroup> groups_;
+  std::vector<Lane> lanes_;    // by tracer
+  uint64_t open_samples_ = 0;  // in the engine
+  uint64_t open_probes_ = 0;
+  bool ticking_ = false;
+  bool idle_tick_ = false;
+};
+
+}  // namespace tracewise

@@ -1,0 +1,226 @@
+#include "actors/learner_actor.hpp"
+
+#include <string>
+
+#include "actors/train_step.hpp"
+
+namespace tracewise {
+namespace {
+
+std::string wait_name(uint64_t version, size_t generator) {
+  return "weights version " + std::to_string(version) + " at generator " +
+         std::to_string(generator);
+}
+
+BatchBuffer make_buffer(const LearnerSetup& setup) {
+  return BatchBuffer({setup.options.groups_per_batch, setup.options.max_staleness}, 0,
+                     setup.start.trained);
+}
+
+}  // namespace
+
+LearnerShell::LearnerShell(caf::actor_config& config, ShellContext context, LearnerSetup setup)
+    : Shell(config, std::move(context)),
+      setup_(std::move(setup)),
+      buffer_(make_buffer(setup_)),
+      clock_(setup_.start.state.train_seconds),
+      step_(setup_.start.state.step),
+      version_(setup_.start.state.version) {}
+
+LearnerShell::behavior_type LearnerShell::make_behavior() {
+  return {
+      [this](start_atom, Peers& peers) {
+        set_state("building its trainer");
+        Outcome outcome = to_outcome(start(std::move(peers)));
+        set_state("idle");
+        return outcome;
+      },
+      [this](Peers& peers) {
+        seen();
+        change_peers(std::move(peers));
+      },
+      [this](uint32_t builder, std::vector<SampleGroup>& groups) {
+        seen();
+        const auto count = static_cast<uint32_t>(groups.size());
+        take(std::move(groups));
+        send(peers_.builders.at(builder), grant_atom::value, count);
+      },
+      [this](SampleGroup& empty) {
+        seen();
+        std::vector<SampleGroup> groups;
+        groups.push_back(std::move(empty));
+        take(std::move(groups));
+      },
+      [this](clock_atom, double seconds, bool running) {
+        seen();
+        clock_ = TrainClock(seconds);
+        if (running) clock_.start(now());
+      },
+      [this](SaveRequest& request) {
+        seen();
+        set_state("writing a checkpoint");
+        SaveReply reply = save(std::move(request));
+        set_state("idle");
+        return reply;
+      },
+      [this](tick_atom) {
+        seen();
+        ticking_ = false;
+        if (buffer_.ready()) train();
+      },
+  };
+}
+
+void LearnerShell::let_go() {
+  trainer_.reset();
+  weights_.reset();
+  setup_.folder.reset();
+}
+
+Result<void> LearnerShell::start(Peers peers) {
+  peers_ = std::move(peers);
+  for (uint32_t g = 0; g < peers_.generators.size(); ++g) delivery_.join(g);
+  TW_ASSIGN(trainer_, setup_.parts->make_trainer());
+  if (const auto& checkpoint = setup_.start.checkpoint) {
+    TW_ASSIGN(WeightsPtr weights, setup_.parts->load_model(checkpoint->model()));
+    TW_TRY(trainer_->restore(std::move(weights), checkpoint->optimizer()));
+  }
+  weights_ = trainer_->weights(version_);
+  TW_TRY(publish());
+  const uint64_t window = (setup_.options.max_staleness + 1) * setup_.options.groups_per_batch;
+  for (const BuilderActor& builder : peers_.builders) {
+    send(builder, grant_atom::value, static_cast<uint32_t>(window));
+  }
+  return {};
+}
+
+// A replaced generator has no weights yet; the others are told again under the new epoch and answer
+// that they have them.
+void LearnerShell::change_peers(Peers peers) {
+  const uint64_t old_epoch = peers_.epoch;
+  for (uint32_t g = 0; g < peers.generators.size(); ++g) {
+    if (peers.generators[g] == peers_.generators.at(g)) continue;
+    delivery_.leave(g);
+    delivery_.join(g);
+  }
+  peers_ = std::move(peers);
+  if (peers_.epoch == old_epoch) return;
+  setup_.transport->abort(old_epoch);
+  good(publish());
+}
+
+void LearnerShell::take(std::vector<SampleGroup> groups) {
+  std::vector<GroupKey> refused;
+  for (SampleGroup& group : groups) {
+    const GroupKey key = group.key;
+    switch (buffer_.put(std::move(group), version_)) {
+      case BatchBuffer::Put::kTaken:
+        break;
+      case BatchBuffer::Put::kStale:
+        refused.push_back(key);
+        break;
+      case BatchBuffer::Put::kDuplicate:
+        ++duplicates_;
+        services().log->info("learner: group " + std::to_string(key.group) + ", attempt " +
+                             std::to_string(key.attempt) + " refused: it is here already");
+        break;
+    }
+  }
+  refuse(std::move(refused));
+  schedule();
+}
+
+void LearnerShell::refuse(std::vector<GroupKey> keys) {
+  if (keys.empty()) return;
+  services().log->info("learner: " + std::to_string(keys.size()) + " groups refused at version " +
+                       std::to_string(version_) + ": their tokens are too old");
+  send(peers_.coordinator, refused_atom::value, std::move(keys));
+}
+
+void LearnerShell::schedule() {
+  if (buffer_.ready() && !std::exchange(ticking_, true)) send(self(), tick_atom::value);
+}
+
+void LearnerShell::train() {
+  set_state("training");
+  std::vector<SampleGroup> batch = buffer_.take();
+  Commit commit;
+  for (const SampleGroup& group : batch) commit.groups.push_back(group.key);
+  const TimePoint begun = now();
+  const double progress = run_progress(setup_.options, step_, clock_.seconds(begun));
+  auto report = train_batch(*trainer_, std::move(batch), setup_.parts->group_options.advantage,
+                            progress, setup_.folder->root());
+  if (!good(report)) return;
+  commit.step = ++step_;
+  commit.version = ++version_;
+  commit.metrics = std::move(report->metrics);
+  weights_ = trainer_->weights(version_);
+  if (!good(publish())) return;
+  commit.metrics.push_back(
+      {"time/learner_seconds", std::chrono::duration<double>(now() - begun).count()});
+  commit.metrics.push_back({"train/duplicate_groups", static_cast<double>(duplicates_)});
+  if (delivery_seconds_) {
+    commit.metrics.push_back({"time/weights_delivery_seconds", *delivery_seconds_});
+  }
+  unsaved_.push_back({step_, commit.groups});
+  send(peers_.coordinator, std::move(commit));
+  refuse(buffer_.drop_stale(version_));
+  set_state("idle");
+  schedule();
+}
+
+// Offers the current weights under the current epoch and tells every generator.
+Result<void> LearnerShell::publish() {
+  WeightsManifest manifest = weights_->manifest();
+  manifest.epoch = peers_.epoch;
+  published_ = now();
+  const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
+  TW_TRY(setup_.transport->publish({manifest, weights_->storage()}, published_ + limit));
+  for (uint32_t g = 0; g < peers_.generators.size(); ++g) {
+    const std::string wait = wait_name(manifest.version, g);
+    entry().begin_wait(wait, "generator " + std::to_string(g), published_, published_ + limit);
+    request(peers_.generators[g], limit, WeightsReady{manifest})
+        .then(
+            [this, wait](const WeightsDelivered& delivered) {
+              entry().end_wait(wait);
+              delivery_.acknowledge(delivered);
+              if (delivered.version == version_ && delivery_.delivered(version_)) {
+                delivery_seconds_ = std::chrono::duration<double>(now() - published_).count();
+              }
+            },
+            [this, wait](caf::error& error) {
+              entry().end_wait(wait);
+              // A generator that died is the supervisor's to replace.
+              if (error != caf::sec::request_timeout) return;
+              fail({ErrorClass::kDeadline, wait + " was not acknowledged within " +
+                                               std::to_string(setup_.options.deadlines.weights_ms) +
+                                               " ms (deadlines.weights_ms)"});
+            });
+  }
+  return {};
+}
+
+SaveReply LearnerShell::save(SaveRequest request) {
+  request.state.step = step_;
+  request.state.version = version_;
+  request.state.batches = unsaved_;
+  RunFolder& folder = *setup_.folder;
+  const auto write_all = [&]() -> Result<Checkpoint> {
+    TW_ASSIGN(Checkpoint checkpoint,
+              folder.write_checkpoint(
+                  request.state, [this](const std::filesystem::path& dir) -> Result<void> {
+                    TW_TRY(setup_.parts->save_model(dir / "model", *weights_));
+                    return trainer_->save_optimizer(dir / "optimizer.safetensors");
+                  }));
+    if (request.best) TW_TRY(folder.mark_best(step_));
+    TW_TRY(folder.prune(request.keep_last, request.keep_best));
+    return checkpoint;
+  };
+  const Result<Checkpoint> written = write_all();
+  if (!written.ok()) return {to_outcome(written.error()), step_, ""};
+  unsaved_.clear();
+  services().log->info("learner: wrote " + written->dir.string());
+  return {{}, step_, written->dir.string()};
+}
+
+}  // namespace tracewise

@@ -1,0 +1,63 @@
+// The learner's shell around trainer, batch buffer and checkpoints.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "actors/batch_buffer.hpp"
+#include "actors/run_books.hpp"
+#include "actors/run_options.hpp"
+#include "actors/run_parts.hpp"
+#include "actors/shell.hpp"
+#include "actors/train_clock.hpp"
+#include "transport/delivery.hpp"
+#include "transport/transport.hpp"
+
+namespace tracewise {
+
+struct LearnerSetup {
+  std::shared_ptr<const RunParts> parts;  // shared with the node's other actors
+  std::shared_ptr<RunFolder> folder;      // shared with the thread that started the node
+  std::shared_ptr<Transport> transport;   // shared with the generators
+  RunStart start;
+  RunOptions options;
+};
+
+// Runs in a thread of its own, which is also the trainer's.
+class LearnerShell final : public Shell<LearnerActor> {
+ public:
+  LearnerShell(caf::actor_config& config, ShellContext context, LearnerSetup setup);
+
+ protected:
+  behavior_type make_behavior() override;
+  void let_go() override;
+
+ private:
+  Result<void> start(Peers peers);
+  void change_peers(Peers peers);
+  void take(std::vector<SampleGroup> groups);
+  void refuse(std::vector<GroupKey> keys);
+  void train();
+  Result<void> publish();
+  SaveReply save(SaveRequest request);
+  void schedule();
+
+  LearnerSetup setup_;
+  std::unique_ptr<Trainer> trainer_;
+  BatchBuffer buffer_;
+  TrainClock clock_;  // follows the coordinator's
+  DeliveryBook delivery_;
+  WeightsPtr weights_;  // of version_
+  uint64_t step_ = 0;
+  uint64_t version_ = 0;
+  uint64_t duplicates_ = 0;
+  std::vector<TrainedBatch> unsaved_;  // batches since the last checkpoint
+  TimePoint published_{};
+  std::optional<double> delivery_seconds_;
+  bool ticking_ = false;
+};
+
+}  // namespace tracewise

@@ -1,0 +1,76 @@
+#include "actors/node_services.hpp"
+
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+namespace tracewise {
+
+struct NodeLog::Impl {
+  explicit Impl(const std::string& file)
+      : logger("node", std::make_shared<spdlog::sinks::basic_file_sink_mt>(file)) {
+    logger.set_pattern("%Y-%m-%d %H:%M:%S.%e %l %v");
+    logger.flush_on(spdlog::level::info);
+  }
+  spdlog::logger logger;
+};
+
+NodeLog::NodeLog(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+NodeLog::~NodeLog() = default;
+
+Result<std::unique_ptr<NodeLog>> NodeLog::open(const std::filesystem::path& file) {
+  try {
+    return std::unique_ptr<NodeLog>(new NodeLog(std::make_unique<Impl>(file.string())));
+  } catch (const spdlog::spdlog_ex& failure) {
+    return io_error(file.string() + ": " + failure.what());
+  }
+}
+
+void NodeLog::info(std::string_view line) { impl_->logger.info(line); }
+void NodeLog::warn(std::string_view line) { impl_->logger.warn(line); }
+
+void NodeInbox::post_end(Result<RunSummary> end) {
+  const std::lock_guard lock(mutex_);
+  if (!end_) end_ = std::move(end);
+  changed_.notify_all();
+}
+
+void NodeInbox::post_progress(Progress progress) {
+  const std::lock_guard lock(mutex_);
+  progress_ = std::move(progress);
+  changed_.notify_all();
+}
+
+void NodeInbox::wake() {
+  const std::lock_guard lock(mutex_);
+  woken_ = true;
+  changed_.notify_all();
+}
+
+std::optional<Result<RunSummary>> NodeInbox::wait(std::chrono::steady_clock::time_point until,
+                                                  std::optional<Progress>* progress) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_until(lock, until, [this] { return end_ || progress_ || woken_; });
+  woken_ = false;
+  *progress = std::exchange(progress_, std::nullopt);
+  return end_;
+}
+
+void ExitGate::enter() {
+  const std::lock_guard lock(mutex_);
+  ++inside_;
+}
+
+void ExitGate::leave() {
+  const std::lock_guard lock(mutex_);
+  --inside_;
+  changed_.notify_all();
+}
+
+bool ExitGate::wait_empty(std::chrono::steady_clock::time_point until) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_until(lock, until, [this] { return inside_ == 0; });
+}
+
+}  // namespace tracewise

@@ -1,0 +1,110 @@
+// What every actor of ours has: a name, its entry in the registry, a supervisor to report to, and
+// an end that is counted. The actors themselves are shells around plain classes.
+#pragma once
+
+#include <caf/exit_reason.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "actors/node_services.hpp"
+#include "actors/signatures.hpp"
+#include "actors/wire.hpp"
+
+namespace tracewise {
+
+struct ShellContext {
+  std::shared_ptr<NodeServices> services;  // shared with the node's other actors and its starter
+  SupervisorActor supervisor;              // none for the supervisor itself
+  std::string name;                        // "generator 1"
+  std::string role;                        // "generator"
+};
+
+template <class Handle>
+class Shell : public Handle::base {
+ public:
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  Shell(caf::actor_config& config, ShellContext context)
+      : Handle::base(config), context_(std::move(context)) {
+    entry_ = context_.services->registry.enlist(context_.name, context_.role, now());
+    context_.services->gate.enter();
+    // A library's exception is caught here, once, and becomes this actor's last words.
+    this->set_exception_handler([this](std::exception_ptr& thrown) -> caf::error {
+      try {
+        std::rethrow_exception(thrown);
+      } catch (const std::exception& e) {
+        report({ErrorClass::kInternal, e.what()});
+      } catch (...) {
+        report({ErrorClass::kInternal, "something that is no exception was thrown"});
+      }
+      return caf::exit_reason::unhandled_exception;
+    });
+  }
+
+  const char* name() const override { return context_.role.c_str(); }
+
+  // Runs in the actor's own thread when it ends, whatever the reason. Handles are given up, because
+  // peers that hold each other would never be freed.
+  void on_exit() override {
+    if (entry_ == nullptr) return;
+    let_go();
+    peers_ = Peers{};
+    context_.supervisor = SupervisorActor{};
+    entry_.reset();
+    context_.services->gate.leave();
+  }
+
+ protected:
+  static TimePoint now() { return std::chrono::steady_clock::now(); }
+  Handle self() { return Handle{this}; }
+  NodeServices& services() { return *context_.services; }
+  RegistryEntry& entry() { return *entry_; }
+  const std::string& own_name() const { return context_.name; }
+
+  // What the actor owns beyond its members' lifetimes: engines, trainers, files.
+  virtual void let_go() {}
+
+  // To be called at the start of each message handler.
+  void seen() { entry_->handled(this->mailbox().size()); }
+  void set_state(std::string_view state) { entry_->set_state(state, now()); }
+
+  // Tells the supervisor why, and ends this actor.
+  void fail(const Error& error) {
+    report(error);
+    this->quit(caf::exit_reason::unhandled_exception);
+  }
+
+  // For handlers: true if `result` is fine, else the actor has failed.
+  template <class T>
+  bool good(const Result<T>& result) {
+    if (!result.ok()) fail(result.error());
+    return result.ok();
+  }
+
+  Peers peers_;
+
+ private:
+  void report(const Error& error) {
+    if (!context_.supervisor) return;
+    this->send(context_.supervisor, failed_atom::value, context_.name,
+               static_cast<uint8_t>(error.error_class), error.message);
+  }
+
+  ShellContext context_;
+  std::shared_ptr<RegistryEntry> entry_;  // shared with the registry, which shows it
+};
+
+inline Outcome to_outcome(const Result<void>& result) {
+  if (result.ok()) return {};
+  return {false, static_cast<uint8_t>(result.error().error_class), result.error().message};
+}
+
+inline Error to_error(const Outcome& outcome) {
+  return {static_cast<ErrorClass>(outcome.error_class), outcome.message};
+}
+
+}  // namespace tracewise

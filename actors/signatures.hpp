@@ -1,0 +1,155 @@
+// All actors and what they say to each other, in travel order:
+//
+//   coordinator -> generator -> tracer -> preference builder -> learner -> (weights) -> generator
+//
+// Work travels as the records of messages/records.hpp; between nodes they are written as their
+// protobuf twins (actors/wire.hpp), inside a process they are moved. Everything else here is
+// control.
+//
+// Flow control is explicit credit: a consumer grants what it has room for, a producer sends at most
+// that. A consumer grants again what it has taken out of its mailbox; what it then holds is bounded
+// by the groups under way, that is, by actors/admission.hpp. So are value probes: one a rollout.
+#pragma once
+
+#include <caf/atom.hpp>
+#include <caf/replies_to.hpp>
+#include <caf/typed_actor.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "actors/node_registry.hpp"
+#include "actors/run_control.hpp"
+#include "actors/run_store.hpp"
+#include "messages/records.hpp"
+#include "rollout/engine.hpp"
+
+namespace tracewise {
+
+using start_atom = caf::atom_constant<caf::atom("start")>;    // build what is needed and begin
+using stop_atom = caf::atom_constant<caf::atom("stop")>;      // a clean stop was asked for
+using tick_atom = caf::atom_constant<caf::atom("tick")>;      // to oneself: go on, look at the time
+using grant_atom = caf::atom_constant<caf::atom("grant")>;    // credit, from consumer to producer
+using handed_atom = caf::atom_constant<caf::atom("handed")>;  // all rollouts of groups handed on
+using release_atom = caf::atom_constant<caf::atom("release")>;  // KV leases no longer needed
+using abandon_atom = caf::atom_constant<caf::atom("abandon")>;  // a group attempt was given up
+using refused_atom = caf::atom_constant<caf::atom("refused")>;  // groups too old to be trained on
+using clock_atom = caf::atom_constant<caf::atom("clock")>;      // the training clock's reading
+using lost_atom = caf::atom_constant<caf::atom("lost")>;        // a generator died
+using failed_atom = caf::atom_constant<caf::atom("failed")>;    // an actor's last words
+using status_atom = caf::atom_constant<caf::atom("status")>;    // who is here and waits for whom
+
+// Whether a request was carried out, as a value that can travel.
+struct Outcome {
+  bool ok = true;
+  uint8_t error_class = 0;  // ErrorClass
+  std::string message;
+};
+
+// The learner's answer to a SaveRequest.
+struct SaveReply {
+  Outcome outcome;
+  uint64_t step = 0;  // at which the checkpoint was taken
+  std::string folder;
+};
+
+// A group that is on its way to the learner, and its rollouts that are to be logged.
+struct BuiltNotice {
+  GroupKey key;
+  std::vector<LoggedRollout> logged;
+};
+
+// Who is who. Sent to everybody at the start and again whenever a generator was replaced.
+struct Peers;
+
+// --- generator: owns an engine; detached, ticks itself between two decode steps
+using GeneratorActor = caf::typed_actor<
+    // Builds the engine, then grants the coordinator its window.
+    caf::replies_to<start_atom, Peers>::with<Outcome>, caf::reacts_to<Peers>,
+    // Coordinator. Held back until the weights are at least those of task.issue_version.
+    caf::reacts_to<GroupTask>,
+    // Tracer, grants: tracer, rollouts.
+    caf::reacts_to<grant_atom, uint32_t, uint32_t>,
+    // Tracer: value probes; the answers go to the group's tracer.
+    caf::reacts_to<std::vector<ProbeRequest>>, caf::reacts_to<release_atom, std::vector<uint64_t>>,
+    // Learner. Answered once the version is checked and the next decode step will use it.
+    caf::replies_to<WeightsReady>::with<WeightsDelivered>, caf::reacts_to<tick_atom>>;
+
+// --- tracer: steps, verdicts, values
+using TracerActor =
+    caf::typed_actor<caf::replies_to<start_atom, Peers>::with<Outcome>, caf::reacts_to<Peers>,
+                     // Generator: finished rollouts, and its number for the credit.
+                     caf::reacts_to<uint32_t, std::vector<Rollout>>,
+                     // Generator.
+                     caf::reacts_to<std::vector<ProbeResult>>,
+                     // Builder, grants: builder, rollouts.
+                     caf::reacts_to<grant_atom, uint32_t, uint32_t>,
+                     // Coordinator.
+                     caf::reacts_to<abandon_atom, std::vector<GroupKey>>,
+                     caf::reacts_to<tick_atom>>;
+
+// --- preference builder: groups, advantages, step pairs
+using BuilderActor =
+    caf::typed_actor<caf::replies_to<start_atom, Peers>::with<Outcome>, caf::reacts_to<Peers>,
+                     // Tracer: traced rollouts, and its number for the credit.
+                     caf::reacts_to<uint32_t, std::vector<TracedRollout>>,
+                     // Learner, grants groups.
+                     caf::reacts_to<grant_atom, uint32_t>,
+                     // Coordinator.
+                     caf::reacts_to<abandon_atom, std::vector<GroupKey>>>;
+
+// --- learner: owns trainer, batch buffer and checkpoints; detached
+using LearnerActor = caf::typed_actor<
+    // Builds the trainer, announces its weights to all generators, grants the builders their
+    // windows.
+    caf::replies_to<start_atom, Peers>::with<Outcome>, caf::reacts_to<Peers>,
+    // Builder: groups, and its number for the credit.
+    caf::reacts_to<uint32_t, std::vector<SampleGroup>>,
+    // Coordinator: an empty group in place of one that has no attempts left.
+    caf::reacts_to<SampleGroup>,
+    caf::reacts_to<clock_atom, double, bool>,  // seconds of training time, running
+    caf::replies_to<SaveRequest>::with<SaveReply>, caf::reacts_to<tick_atom>>;
+
+// --- coordinator: one a run; dataset, ledger, admission, evaluation; detached (it writes to disk)
+using CoordinatorActor =
+    caf::typed_actor<caf::reacts_to<start_atom, Peers>, caf::reacts_to<Peers>,
+                     // Generator, grants: generator, samples.
+                     caf::reacts_to<grant_atom, uint32_t, uint32_t>,
+                     // Generator: groups whose rollouts all left it; its engine's counters.
+                     caf::reacts_to<handed_atom, uint32_t, std::vector<GroupKey>>,
+                     caf::reacts_to<uint32_t, EngineStats>,
+                     // Builder.
+                     caf::reacts_to<BuiltNotice>, caf::reacts_to<GroupFailed>,
+                     // Tracer: rollouts of an evaluation.
+                     caf::reacts_to<std::vector<TracedRollout>>,
+                     // Learner.
+                     caf::reacts_to<Commit>, caf::reacts_to<refused_atom, std::vector<GroupKey>>,
+                     // Supervisor: generator, reason.
+                     caf::reacts_to<lost_atom, uint32_t, std::string>, caf::reacts_to<stop_atom>,
+                     caf::reacts_to<tick_atom>>;
+
+// --- supervisor: notices deaths, restarts generators, ends the run
+using SupervisorActor = caf::typed_actor<
+    // Whom to watch.
+    caf::reacts_to<Peers>,
+    // The run has begun: from here on generators are restarted.
+    caf::reacts_to<start_atom>,
+    // Name, class of the error, sentence.
+    caf::reacts_to<failed_atom, std::string, uint8_t, std::string>,
+    // Ends all actors of the node but the inspector, then itself.
+    caf::reacts_to<stop_atom>>;
+
+// --- inspector: one a node
+using InspectorActor =
+    caf::typed_actor<caf::replies_to<status_atom>::with<std::vector<ActorStatus>>>;
+
+struct Peers {
+  CoordinatorActor coordinator;
+  std::vector<GeneratorActor> generators;  // by number, as are the others
+  std::vector<TracerActor> tracers;
+  std::vector<BuilderActor> builders;
+  LearnerActor learner;
+  uint64_t epoch = 0;  // goes up when a generator is replaced
+};
+
+}  // namespace tracewise

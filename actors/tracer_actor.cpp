@@ -1,0 +1,150 @@
+#include "actors/tracer_actor.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace tracewise {
+
+TracerShell::behavior_type TracerShell::make_behavior() {
+  return {
+      [this](start_atom, Peers& peers) -> Outcome {
+        peers_ = std::move(peers);
+        lanes_.resize(peers_.builders.size());
+        for (Lane& lane : lanes_) lane.credit = setup_.options.window_rollouts;
+        auto tracer = setup_.make_tracer();
+        if (!tracer.ok()) return to_outcome(tracer.error());
+        tracer_ = std::move(tracer).value();
+        set_state("idle");
+        return {};
+      },
+      [this](Peers& peers) {
+        seen();
+        peers_ = std::move(peers);
+      },
+      [this](uint32_t generator, std::vector<Rollout>& rollouts) {
+        seen();
+        const auto count = static_cast<uint32_t>(rollouts.size());
+        take(std::move(rollouts));
+        send(peers_.generators.at(generator), grant_atom::value, setup_.index, count);
+      },
+      [this](std::vector<ProbeResult>& results) {
+        seen();
+        std::vector<Tracer::Output> outputs;
+        for (ProbeResult& result : results) {
+          deadlines_.erase({result.key, result.sample});
+          outputs.push_back(tracer_->on_probe_result(std::move(result)));
+        }
+        pass_on(std::move(outputs));
+      },
+      [this](grant_atom, uint32_t builder, uint32_t rollouts) {
+        seen();
+        lanes_.at(builder).credit += rollouts;
+        hand_on();
+      },
+      [this](abandon_atom, const std::vector<GroupKey>& keys) {
+        seen();
+        std::vector<Tracer::Output> outputs;
+        for (const GroupKey& key : keys) {
+          outputs.push_back(tracer_->drop(key));
+          std::erase_if(deadlines_, [&](const auto& entry) { return entry.first.first == key; });
+        }
+        pass_on(std::move(outputs));
+      },
+      [this](tick_atom) {
+        seen();
+        ticking_ = false;
+        expire();
+        schedule();
+      },
+  };
+}
+
+void TracerShell::take(std::vector<Rollout> rollouts) {
+  std::vector<Tracer::Output> outputs;
+  for (Rollout& rollout : rollouts) outputs.push_back(tracer_->on_rollout(std::move(rollout)));
+  pass_on(std::move(outputs));
+}
+
+// Sends what the tracer gave out: one message for each receiver, whatever the number of rollouts.
+void TracerShell::pass_on(std::vector<Tracer::Output> outputs) {
+  std::vector<std::vector<ProbeRequest>> probes(peers_.generators.size());
+  std::vector<std::vector<uint64_t>> releases(peers_.generators.size());
+  std::vector<TracedRollout> measured;
+  const auto limit = std::chrono::milliseconds(setup_.options.deadlines.probe_ms);
+  const TimePoint until = now() + limit;
+  for (Tracer::Output& output : outputs) {
+    for (auto& [generator, probe] : output.probes) {
+      deadlines_[{probe.key, probe.sample}] = until;
+      probes.at(generator).push_back(std::move(probe));
+    }
+    for (const auto& [generator, lease] : output.releases) releases.at(generator).push_back(lease);
+    for (TracedRollout& traced : output.traced) {
+      if (traced.rollout.purpose == Purpose::kEval) {
+        measured.push_back(std::move(traced));
+      } else {
+        lanes_[traced.rollout.key.group % lanes_.size()].waiting.push_back(std::move(traced));
+      }
+    }
+  }
+  for (size_t g = 0; g < probes.size(); ++g) {
+    const GeneratorActor& generator = peers_.generators[g];
+    if (!probes[g].empty()) send(generator, std::move(probes[g]));
+    if (!releases[g].empty()) send(generator, release_atom::value, std::move(releases[g]));
+  }
+  if (!measured.empty()) send(peers_.coordinator, std::move(measured));
+  hand_on();
+  schedule();
+}
+
+void TracerShell::hand_on() {
+  for (size_t b = 0; b < lanes_.size(); ++b) {
+    Lane& lane = lanes_[b];
+    std::vector<TracedRollout> traced;
+    for (; lane.credit > 0 && !lane.waiting.empty(); --lane.credit) {
+      traced.push_back(std::move(lane.waiting.front()));
+      lane.waiting.pop_front();
+    }
+    if (!traced.empty()) send(peers_.builders[b], setup_.index, std::move(traced));
+  }
+}
+
+// A rollout whose values do not come in time fails; its group may still be good.
+void TracerShell::expire() {
+  const TimePoint time = now();
+  std::vector<Tracer::Output> outputs;
+  for (auto it = deadlines_.begin(); it != deadlines_.end();) {
+    if (it->second > time) {
+      ++it;
+      continue;
+    }
+    const auto& [key, sample] = it->first;
+    const std::string what = "no values within " +
+                             std::to_string(setup_.options.deadlines.probe_ms) +
+                             " ms (deadlines.probe_ms)";
+    services().log->warn(own_name() + ": group " + std::to_string(key.group) + ", sample " +
+                         std::to_string(sample) + ": " + what);
+    outputs.push_back(tracer_->on_probe_failed(key, sample, {FailureClass::kProbe, what}));
+    it = deadlines_.erase(it);
+  }
+  if (!outputs.empty()) pass_on(std::move(outputs));
+}
+
+void TracerShell::schedule() {
+  if (deadlines_.empty()) {
+    entry().end_wait("values");
+    set_state("idle");
+    return;
+  }
+  set_state("waiting for values");
+  if (std::exchange(ticking_, true)) return;
+  const auto first =
+      std::min_element(deadlines_.begin(), deadlines_.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  entry().begin_wait("values", "generators", now(), first->second);
+  const auto limit = std::chrono::milliseconds(setup_.options.deadlines.probe_ms);
+  const std::chrono::milliseconds pause =
+      std::clamp(limit / 8, std::chrono::milliseconds(5), std::chrono::milliseconds(500));
+  delayed_send(self(), pause, tick_atom::value);
+}
+
+}  // namespace tracewise

@@ -1,0 +1,52 @@
+// The tracer's shell around rollout/tracer.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "actors/run_options.hpp"
+#include "actors/shell.hpp"
+#include "rollout/tracer.hpp"
+
+namespace tracewise {
+
+struct TracerSetup {
+  uint32_t index = 0;
+  std::function<Result<std::unique_ptr<Tracer>>()> make_tracer;
+  RunOptions options;
+};
+
+class TracerShell final : public Shell<TracerActor> {
+ public:
+  TracerShell(caf::actor_config& config, ShellContext context, TracerSetup setup)
+      : Shell(config, std::move(context)), setup_(std::move(setup)) {}
+
+ protected:
+  behavior_type make_behavior() override;
+  void let_go() override { tracer_.reset(); }
+
+ private:
+  using RolloutKey = std::pair<GroupKey, uint32_t>;  // and its sample
+  struct Lane {                                      // to one builder
+    uint32_t credit = 0;
+    std::deque<TracedRollout> waiting;
+  };
+
+  void take(std::vector<Rollout> rollouts);
+  void pass_on(std::vector<Tracer::Output> outputs);
+  void hand_on();
+  void expire();
+  void schedule();
+
+  TracerSetup setup_;
+  std::unique_ptr<Tracer> tracer_;
+  std::vector<Lane> lanes_;                    // by builder
+  std::map<RolloutKey, TimePoint> deadlines_;  // of the probes that are out
+  bool ticking_ = false;
+};
+
+}  // namespace tracewise

@@ -1,0 +1,62 @@
+// How CAF writes our messages where they leave the process: records as the bytes of their protobuf
+// twins, control messages field by field. Inside a process none of this runs.
+#pragma once
+
+#include <caf/meta/type_name.hpp>
+#include <caf/none.hpp>
+#include <caf/sec.hpp>
+#include <string>
+#include <type_traits>
+
+#include "actors/signatures.hpp"
+#include "messages/codec.hpp"
+
+namespace tracewise {
+
+template <class Inspector, class Record>
+typename Inspector::result_type inspect_record(Inspector& f, Record& record, const char* name) {
+  if constexpr (std::is_same_v<typename Inspector::result_type, void>) {
+    f(caf::meta::type_name(name));  // a message as text, in CAF's own error reports
+  } else if constexpr (Inspector::reads_state) {
+    Result<std::string> bytes = encode(record);
+    if (!bytes.ok()) return typename Inspector::result_type{caf::sec::invalid_argument};
+    return f(*bytes);
+  } else {
+    std::string bytes;
+    if (auto failure = f(bytes)) return failure;
+    if (!decode(bytes, record).ok()) return caf::sec::unknown_type;
+    return caf::none;
+  }
+}
+
+#define TRACEWISE_INSPECT_RECORD(R)                                  \
+  template <class Inspector>                                         \
+  typename Inspector::result_type inspect(Inspector& f, R& record) { \
+    return inspect_record(f, record, #R);                            \
+  }
+TRACEWISE_RECORD_TYPES(TRACEWISE_INSPECT_RECORD)
+#undef TRACEWISE_INSPECT_RECORD
+
+#define TRACEWISE_INSPECT(T, ...)                               \
+  template <class Inspector>                                    \
+  typename Inspector::result_type inspect(Inspector& f, T& x) { \
+    return f(caf::meta::type_name(#T), __VA_ARGS__);            \
+  }
+TRACEWISE_INSPECT(Outcome, x.ok, x.error_class, x.message)
+TRACEWISE_INSPECT(TrainedBatch, x.step, x.groups)
+TRACEWISE_INSPECT(CheckpointState, x.step, x.version, x.next_group, x.train_seconds, x.seed,
+                  x.best_metric, x.best_step, x.last_eval_step, x.last_eval_seconds, x.batches)
+TRACEWISE_INSPECT(SaveRequest, x.state, x.best, x.keep_last, x.keep_best, x.deadline_ms)
+TRACEWISE_INSPECT(SaveReply, x.outcome, x.step, x.folder)
+TRACEWISE_INSPECT(LoggedRollout, x.step, x.traced, x.advantages)
+TRACEWISE_INSPECT(BuiltNotice, x.key, x.logged)
+TRACEWISE_INSPECT(EngineStats, x.sampled_tokens, x.prefilled_tokens, x.probe_tokens, x.preemptions,
+                  x.expired_leases, x.steps, x.step_seconds, x.probe_seconds, x.waiting, x.running,
+                  x.leased, x.free_blocks, x.total_blocks)
+TRACEWISE_INSPECT(WaitStatus, x.who, x.what, x.since_seconds, x.left_seconds)
+TRACEWISE_INSPECT(ActorStatus, x.name, x.role, x.state, x.state_seconds, x.mailbox, x.handled,
+                  x.waits)
+TRACEWISE_INSPECT(Peers, x.coordinator, x.generators, x.tracers, x.builders, x.learner, x.epoch)
+#undef TRACEWISE_INSPECT
+
+}  // namespace tracewise
