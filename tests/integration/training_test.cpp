@@ -1,0 +1,190 @@
+// Training runs of the real binary on a small made-up task: equal weights whatever happens on the
+// way, clean stops, and one clear error for what is wrong with the input.
+#include <catch2/catch.hpp>
+#include <functional>
+
+#include "launch/demo/task.hpp"
+#include "model/file_io.hpp"
+#include "tests/process.hpp"
+#include "tests/temp_dir.hpp"
+
+using namespace tracewise;
+namespace fs = std::filesystem;
+
+namespace {
+
+using Words = std::vector<std::string>;
+
+const fs::path kConfigs = TRACEWISE_CONFIGS;
+
+// A task's files, and runs on them.
+class Task {
+ public:
+  Task() {
+    const auto task = demo::make_task("last-digit");
+    auto files = demo::write_task_files(**task, dir_ / "data", 7, {200, 64, 8, 8});
+    REQUIRE(files.ok());
+    files_ = *files;
+  }
+
+  fs::path operator/(const std::string& name) const { return dir_ / name; }
+  const demo::TaskFiles& files() const { return files_; }
+
+  // The words of a small synchronous SSPO run in folder `name`.
+  Words train(const std::string& name, const Words& sets = {}) const {
+    Words words = {TRACEWISE_BINARY,       "train",    "--config",
+                   kConfigs / "demo.toml", "--config", kConfigs / "sspo.toml"};
+    Words all = {"model.dir=" + files_.model.string(),
+                 "data.prompts=" + files_.prompts.string(),
+                 "run.dir=" + (dir_ / name).string(),
+                 "run.steps=6",
+                 "run.groups_per_batch=4",
+                 "run.group_size=4",
+                 "sampling.max_new_tokens=24",
+                 "advantage.uniform_groups=keep",
+                 "checkpoint.every_steps=1",
+                 "trainer.threads=1"};
+    all.insert(all.end(), sets.begin(), sets.end());
+    for (const std::string& set : all) words.insert(words.end(), {"--set", set});
+    return words;
+  }
+
+  std::string weights(const std::string& name, int step = 6) const {
+    const fs::path file =
+        dir_ / name / "checkpoints" / ("step-" + std::to_string(step)) / "model/model.safetensors";
+    auto bytes = read_file(file, 1 << 24);
+    REQUIRE(bytes.ok());
+    return *bytes;
+  }
+
+  int run(const std::string& name, const Words& words) const {
+    Process process(words, dir_ / name);
+    const int code = process.wait();
+    err_ = process.err();
+    return code;
+  }
+  const std::string& err() const { return err_; }
+
+ private:
+  TempDir dir_;
+  demo::TaskFiles files_;
+  mutable std::string err_;
+};
+
+bool wait_until(const std::function<bool()>& condition) {
+  for (int i = 0; i < 3000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("equal seeds give equal weights, whatever the number of actors, kills and resumes") {
+  const Task task;
+  REQUIRE(task.run("straight", task.train("straight")) == 0);
+  const std::string expected = task.weights("straight");
+
+  SECTION("with more of every actor") {
+    REQUIRE(task.run("many", task.train("many", {"run.generators=3", "run.tracers=3",
+                                                 "run.builders=2"})) == 0);
+    CHECK(task.weights("many") == expected);
+  }
+  SECTION("killed after three steps and resumed") {
+    {
+      Process process(task.train("killed"), task / "killed-first");
+      REQUIRE(
+          wait_until([&] { return fs::exists(task / "killed/checkpoints/step-3/state.json"); }));
+      process.signal(SIGKILL);
+      process.wait();
+    }
+    REQUIRE(task.run("resume", {TRACEWISE_BINARY, "train", "--resume", task / "killed"}) == 0);
+    CHECK(task.weights("killed") == expected);
+  }
+  SECTION("another seed gives other weights") {
+    REQUIRE(task.run("other", task.train("other", {"run.seed=2"})) == 0);
+    CHECK(task.weights("other") != expected);
+  }
+}
+
+TEST_CASE("a signal stops a run within 10 s, with a checkpoint to go on from") {
+  const Task task;
+  for (const int signal : {SIGINT, SIGTERM}) {
+    const std::string name = "stopped-" + std::to_string(signal);
+    Process process(task.train(name, {"run.steps=100000", "checkpoint.every_steps=0"}),
+                    task / name);
+    REQUIRE(wait_until([&] {
+      const auto metrics = read_file(task / (name + "/metrics.jsonl"), 1 << 24);
+      return metrics.ok() && std::count(metrics->begin(), metrics->end(), '\n') >= 2;
+    }));
+    process.signal(signal);
+    CHECK(process.wait(std::chrono::seconds(10)) == 130);
+    const fs::path checkpoints = task / (name + "/checkpoints");
+    REQUIRE(fs::exists(checkpoints));
+    CHECK_FALSE(fs::is_empty(checkpoints));
+  }
+}
+
+TEST_CASE("a run folder in use is refused and its owner named") {
+  const Task task;
+  Process owner(task.train("used", {"run.steps=100000"}), task / "owner");
+  REQUIRE(wait_until([&] { return fs::exists(task / "used/metrics.jsonl"); }));
+  CHECK(task.run("second", {TRACEWISE_BINARY, "train", "--resume", task / "used"}) == 2);
+  CHECK(task.err().find(std::to_string(owner.pid())) != std::string::npos);
+}
+
+TEST_CASE("bad input is one sentence, exit code 2 and no run folder") {
+  const Task task;
+  const auto write = [&](const std::string& name, const std::string& text) {
+    const fs::path file = task / name;
+    REQUIRE(write_file(file, text).ok());
+    return file.string();
+  };
+  struct Case {
+    std::string name, set, said;
+  };
+  fs::copy(task.files().model, task / "cut");
+  fs::resize_file(task / "cut/model.safetensors", 5000);
+  fs::copy(task.files().model, task / "odd");
+  auto config = read_file(task / "odd/config.json", 1 << 20);
+  REQUIRE(config.ok());
+  config->replace(config->find("\"silu\""), 6, "\"gelu\"");
+  write("odd/config.json", *config);
+  std::string digits;
+  for (int i = 0; i < 300; ++i) digits += "7";
+  const std::vector<Case> cases = {
+      {"no prompts", "data.prompts=" + write("empty.jsonl", ""), "empty.jsonl"},
+      {"broken line",
+       "data.prompts=" + write("broken.jsonl", "{\"prompt\":\"1=\\n\",\"answer\":\"1\"}\n{oops\n"),
+       "broken.jsonl:2"},
+      {"long prompt",
+       "data.prompts=" + write("long.jsonl", "{\"prompt\":\"" + digits + "\",\"answer\":\"1\"}\n"),
+       "long.jsonl:1"},
+      {"missing model", "model.dir=" + (task / "nowhere").string(), "nowhere"},
+      {"cut weights", "model.dir=" + (task / "cut").string(), "model.safetensors"},
+      {"unsupported activation", "model.dir=" + (task / "odd").string(), "gelu"},
+      {"unknown key", "advantage.bta=3", "advantage.beta"},
+      {"wrong range", "advantage.lambda=2", "advantage.lambda"},
+      {"probe missing", "probe.mode=none", "probe.mode"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.name);
+    CHECK(task.run("bad", task.train("bad", {c.set})) == 2);
+    INFO(task.err());
+    CHECK(task.err().find(c.said) != std::string::npos);
+    CHECK(std::count(task.err().begin(), task.err().end(), '\n') == 1);
+    CHECK_FALSE(fs::exists(task / "bad/config.toml"));
+  }
+}
+
+TEST_CASE("a resume refuses keys that would make it another run") {
+  const Task task;
+  REQUIRE(task.run("run", task.train("run", {"run.steps=1"})) == 0);
+  CHECK(task.run("again", {TRACEWISE_BINARY, "train", "--resume", task / "run", "--set",
+                           "optimizer.lr=1"}) == 2);
+  CHECK(task.err().find("optimizer.lr") != std::string::npos);
+  CHECK(task.run("longer", {TRACEWISE_BINARY, "train", "--resume", task / "run", "--set",
+                            "run.steps=2"}) == 0);
+  CHECK(fs::exists(task / "run/checkpoints/step-2"));
+}
