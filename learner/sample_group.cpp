@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "messages/check.hpp"
+#include "messages/random.hpp"
 
 namespace tracewise {
 namespace {
@@ -14,13 +15,6 @@ namespace {
 // Above it the policy knows its answer: later tokens check, they don't solve.
 constexpr float kSolvedValue = 0.9f;
 constexpr float kEvenValue = 0.5f;
-
-uint64_t splitmix64(uint64_t x) {
-  x += 0x9e3779b97f4a7c15u;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
 
 StepRollout step_rollout(const TracedRollout& traced) {
   StepRollout out;
@@ -129,11 +123,10 @@ GroupStats group_stats(std::span<const TracedRollout> rollouts) {
 
 std::vector<float> shuffled_values(std::vector<float> values, uint64_t seed, uint64_t group,
                                    uint32_t sample) {
-  const uint64_t stream = splitmix64(splitmix64(splitmix64(seed) ^ group) ^ sample);
-  // Fisher-Yates over 1..K-1. The modulo's bias is below K / 2^64.
+  SplitMix random(SplitMix(seed, group).next(), sample);
+  // Fisher and Yates over 1..K-1.
   for (size_t k = values.size(); k > 2; --k) {
-    const size_t other = 1 + splitmix64(stream + k) % (k - 1);
-    std::swap(values[k - 1], values[other]);
+    std::swap(values[k - 1], values[1 + random.below(k - 1)]);
   }
   return values;
 }
