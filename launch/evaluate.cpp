@@ -71,7 +71,7 @@ class Work {
   bool wait(double seconds) {
     std::unique_lock lock(mutex_);
     const auto done = [this] { return left_ == 0; };
-    if (seconds > 0) return changed_.wait_for(lock, Seconds(seconds), done);
+    if (seconds > 0) return changed_.wait_for(lock, Seconds(std::min(seconds, 1e6)), done);
     changed_.wait(lock, done);
     return true;
   }

@@ -19,6 +19,7 @@ constexpr Command kCommands[] = {
     {"advantages", "step advantages of groups, JSON lines in and out", cmd_advantages},
     {"demo", "SSPO against GRPO on a tiny model, in minutes", cmd_demo},
     {"train", "a training run: SSPO, GRPO and relatives", cmd_train},
+    {"report", "runs as one HTML page", cmd_report},
     {"config", "every config key with its value and meaning", cmd_config},
     {"eval", "accuracy and response length on a prompt file", cmd_eval},
     {"generate", "samples responses to a prompt", cmd_generate},

@@ -128,10 +128,16 @@ Result<void> trace_completions(const Options& options, const Config& config,
   }
   std::vector<TracedGroup> groups(members.size());
   const size_t only = options.row > 0 ? places[options.row - 1].first : members.size();
+  auto reported = Clock::now();
   for (size_t g = 0; g < members.size(); ++g) {
     // An advantage that is whitened over the batch needs all groups.
     if (only < members.size() && g != only && !config.group.advantage.whitens_batch()) continue;
     TW_ASSIGN(groups[g], tracer->adopt(members[g], g, stop));
+    const std::chrono::duration<double> silent = Clock::now() - reported;
+    if (config.run.progress_seconds > 0 && silent.count() >= config.run.progress_seconds) {
+      std::fprintf(stderr, "traced %zu/%zu prompts\n", g + 1, members.size());
+      reported = Clock::now();
+    }
   }
   finish_groups(groups, config.group.advantage);
   Printer printer(options, *model.tokenizer);

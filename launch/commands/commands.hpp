@@ -22,6 +22,7 @@ int cmd_config(const Args& args);
 int cmd_demo(const Args& args);
 int cmd_eval(const Args& args);
 int cmd_generate(const Args& args);
+int cmd_report(const Args& args);
 int cmd_score(const Args& args);
 int cmd_sft(const Args& args);
 int cmd_trace(const Args& args);

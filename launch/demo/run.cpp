@@ -1,10 +1,11 @@
 // The demo from files to outcomes.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "launch/demo/demo.hpp"
 #include "launch/parts.hpp"
+#include "launch/report/rollout_view.hpp"
 #include "launch/supervised.hpp"
 #include "launch/training.hpp"
 #include "model/file_io.hpp"
@@ -198,29 +199,10 @@ class Demo {
       TW_ASSIGN(const Evaluation e, evaluate_on(outcome.model, files_.curve, 3));
       for (const TracedRollout& traced : e.rollouts) {
         if (traced.rollout.failure.failed()) continue;
-        result_.rollouts.push_back(report_rollout(outcome.title, traced, *tokenizer));
+        result_.rollouts.push_back(rollout_view(outcome.title, traced, *tokenizer));
       }
     }
     return {};
-  }
-
-  static ReportRollout report_rollout(const std::string& title, const TracedRollout& traced,
-                                      const Tokenizer& tokenizer) {
-    const Rollout& r = traced.rollout;
-    ReportRollout out{
-        title, tokenizer.decode(r.prompt.tokens, true), r.prompt.gold, traced.reward, {}};
-    int32_t begin = 0;
-    for (size_t k = 0; k < traced.step_ends.size(); ++k) {
-      const int32_t end = traced.step_ends[k];
-      const std::vector<int32_t> step(r.tokens.begin() + begin, r.tokens.begin() + end);
-      const bool last = k + 1 == traced.step_ends.size();
-      const double before = k < traced.values.size() ? traced.values[k] : 0;
-      const double after =
-          last ? traced.reward : (k + 1 < traced.values.size() ? traced.values[k + 1] : 0);
-      out.steps.push_back({tokenizer.decode(step, true), before, after});
-      begin = end;
-    }
-    return out;
   }
 
   static Error cancelled() { return {ErrorClass::kCancelled, "the demo was stopped"}; }

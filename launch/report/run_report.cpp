@@ -1,0 +1,100 @@
+#include "launch/report/run_report.hpp"
+
+#include <map>
+
+#include "actors/run_store.hpp"
+#include "launch/config.hpp"
+#include "launch/parts.hpp"
+#include "launch/report/rollout_view.hpp"
+#include "launch/report/svg_chart.hpp"
+
+namespace tracewise {
+namespace {
+
+constexpr size_t kRolloutsShown = 3;
+
+using StepMetrics = std::map<uint64_t, std::map<std::string, double>>;
+
+double value_or(const std::map<std::string, double>& metrics, const std::string& name,
+                double otherwise) {
+  const auto found = metrics.find(name);
+  return found == metrics.end() ? otherwise : found->second;
+}
+
+// Evaluations where the run has them; else every training batch.
+std::vector<CurvePoint> curve_of(const StepMetrics& steps) {
+  std::vector<CurvePoint> evals, batches;
+  for (const auto& [step, m] : steps) {
+    if (m.contains("eval/accuracy"))
+      evals.push_back({value_or(m, "eval/train_seconds", 0), m.at("eval/accuracy"),
+                       value_or(m, "eval/response_tokens", 0)});
+    if (m.contains("train/accuracy"))
+      batches.push_back({value_or(m, "time/train_seconds", static_cast<double>(step)),
+                         m.at("train/accuracy"), value_or(m, "train/response_tokens", 0)});
+  }
+  return evals.empty() ? batches : evals;
+}
+
+std::vector<std::string> table_row(const std::string& name, const StepMetrics& steps) {
+  std::map<std::string, double> last;  // newest value of every metric
+  for (const auto& [step, metrics] : steps)
+    for (const auto& [key, value] : metrics) last[key] = value;
+  const auto shown = [&](const char* key, int decimals) {
+    const auto found = last.find(key);
+    return found == last.end() ? std::string("-") : short_number(found->second, decimals);
+  };
+  return {name,
+          std::to_string(steps.empty() ? 0 : steps.rbegin()->first),
+          shown("eval/accuracy", 3),
+          shown("eval/response_tokens", 1),
+          shown("train/accuracy", 3),
+          shown("train/response_tokens", 1),
+          shown("train/solving_tokens", 1) + " / " + shown("train/checking_tokens", 1),
+          shown("train/brier", 3)};
+}
+
+Result<std::vector<LoggedRollout>> last_rollouts(RunStore& store) {
+  TW_ASSIGN(auto rollouts, store.rollouts(Purpose::kTrain));
+  if (rollouts.size() > kRolloutsShown)
+    rollouts.erase(rollouts.begin(), rollouts.end() - kRolloutsShown);
+  return rollouts;
+}
+
+}  // namespace
+
+Result<Report> report_runs(std::span<const std::filesystem::path> runs) {
+  Report report;
+  report.title = runs.size() == 1 ? "tracewise run " + runs[0].filename().string()
+                                  : "tracewise: " + std::to_string(runs.size()) + " runs";
+  report.table.header = {"run",
+                         "batches",
+                         "eval accuracy",
+                         "eval tokens",
+                         "train accuracy",
+                         "train tokens",
+                         "solving / checking",
+                         "Brier"};
+  for (const std::filesystem::path& run : runs) {
+    if (!std::filesystem::exists(run / "run.db"))
+      return bad_input(run.string() + " is no run folder: it has no run.db");
+    TW_ASSIGN(const auto db, Database::open(run / "run.db", Database::Mode::kReadOnly));
+    TW_ASSIGN(const auto store, RunStore::open(db.get(), Database::Mode::kReadOnly));
+    TW_ASSIGN(const auto metrics, store->metrics(""));
+    StepMetrics steps;
+    for (const StepMetric& m : metrics) steps[m.step][m.name] = m.value;
+    const std::string name = run.filename().string();
+    report.table.rows.push_back(table_row(name, steps));
+    report.runs.push_back({name, curve_of(steps)});
+
+    TW_ASSIGN(const Config config, load_config({{run / "config.toml"}, {}}));
+    TW_ASSIGN(const auto tokenizer,
+              load_tokenizer(std::filesystem::path(config.launch.model_dir) / "tokenizer.json"));
+    TW_ASSIGN(const auto rollouts, last_rollouts(*store));
+    for (const LoggedRollout& logged : rollouts)
+      report.rollouts.push_back(
+          rollout_view(name + ", step " + std::to_string(logged.step), logged.traced, *tokenizer));
+  }
+  return report;
+}
+
+}  // namespace tracewise

@@ -1,0 +1,16 @@
+// The report of finished or running runs, read from their folders.
+#pragma once
+
+#include <filesystem>
+#include <span>
+
+#include "launch/report/report.hpp"
+
+namespace tracewise {
+
+// Curves and last figures of each run, evaluations where there are some, else training batches, and
+// the last logged rollouts of each with their values. Runs may be in use. kBadInput names a folder
+// that is no run.
+Result<Report> report_runs(std::span<const std::filesystem::path> runs);
+
+}  // namespace tracewise
