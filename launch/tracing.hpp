@@ -34,8 +34,8 @@ struct Completion {
 Result<std::vector<Completion>> load_completions(const std::filesystem::path& file,
                                                  const Config& config, const ModelFolder& model);
 
-// Traces with one model. Not thread-safe. `config` and `model` must outlive it. After an error it is
-// of no more use.
+// Traces with one model. Not thread-safe. `config` and `model` must outlive it. After an error it
+// is of no more use.
 class GroupTracer {
  public:
   // kBadInput where the config has no probe.mode or cannot be traced with; make_engine()'s errors.
