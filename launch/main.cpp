@@ -20,6 +20,7 @@ constexpr Command kCommands[] = {
     {"demo", "SSPO against GRPO on a tiny model, in minutes", cmd_demo},
     {"train", "a training run: SSPO, GRPO and relatives", cmd_train},
     {"report", "runs as one HTML page", cmd_report},
+    {"bench", "speed against references measured in the same run", cmd_bench},
     {"config", "every config key with its value and meaning", cmd_config},
     {"eval", "accuracy and response length on a prompt file", cmd_eval},
     {"generate", "samples responses to a prompt", cmd_generate},

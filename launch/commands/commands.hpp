@@ -18,6 +18,7 @@ using Args = std::vector<std::string>;
 
 // Each runs one command to its end and returns an exit code; all that went wrong is on stderr.
 int cmd_advantages(const Args& args);
+int cmd_bench(const Args& args);
 int cmd_config(const Args& args);
 int cmd_demo(const Args& args);
 int cmd_eval(const Args& args);

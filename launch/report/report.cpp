@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <string_view>
 
 #include "launch/report/svg_chart.hpp"
 #include "model/file_io.hpp"
@@ -67,8 +68,13 @@ std::string curves_html(const std::vector<ReportRun>& runs) {
   return "<div class=\"charts\">\n" + chart_svg(accuracy) + chart_svg(tokens) + "</div>\n";
 }
 
-std::string signed_number(double value) {
-  return (value < 0 ? "\u2212" : "+") + short_number(std::abs(value), 2);
+// Two decimals; with `sign` also a plus, and a true minus sign. Never "-0.00".
+std::string fixed(double value, bool sign = false) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f", std::abs(value));
+  const bool zero = std::string_view(text) == "0.00";
+  const char* mark = zero ? "" : value < 0 ? "\u2212" : sign ? "+" : "";
+  return mark + std::string(text);
 }
 
 std::string rollout_html(const ReportRollout& rollout) {
@@ -78,9 +84,8 @@ std::string rollout_html(const ReportRollout& rollout) {
           escape_html(rollout.gold) + "</div>\n";
   for (const ReportStep& step : rollout.steps) {
     html += "<div class=\"step\" style=\"border-color:" + value_colour(step.value_after) + "\">" +
-            "<code>" + escape_html(step.text) + "</code><span>" +
-            short_number(step.value_after, 2) + "</span><span>" +
-            signed_number(step.value_after - step.value_before) + "</span></div>\n";
+            "<code>" + escape_html(step.text) + "</code><span>" + fixed(step.value_after) +
+            "</span><span>" + fixed(step.value_after - step.value_before, true) + "</span></div>\n";
   }
   return html + "</div>\n";
 }

@@ -1,0 +1,68 @@
+#include "bench/bench.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+
+namespace tracewise::bench {
+namespace {
+
+double median(std::vector<double> x) {
+  std::sort(x.begin(), x.end());
+  const size_t n = x.size();
+  return n % 2 == 1 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
+std::string quoted(const std::string& word) { return "'" + word + "'"; }
+
+}  // namespace
+
+const std::vector<NamedBenchmark>& benchmarks() {
+  static const std::vector<NamedBenchmark> all = {
+      {"decode", "batched decoding against transformers generate", bench_decode},
+      {"train", "a training step against PyTorch with padding", bench_train},
+      {"probe", "value probes on the live cache against prefilling again", bench_probe},
+      {"actors", "a run of the actors against a plain loop", bench_actors},
+  };
+  return all;
+}
+
+BenchResult summarise(std::string name, std::string unit, std::string reference,
+                      const std::vector<double>& ours, const std::vector<double>& theirs,
+                      bool less_is_better) {
+  TW_CHECK(!ours.empty() && ours.size() == theirs.size(), "one reference figure for each of ours");
+  std::vector<double> ratios;
+  for (size_t i = 0; i < ours.size(); ++i)
+    ratios.push_back(less_is_better ? theirs[i] / ours[i] : ours[i] / theirs[i]);
+  const auto [low, high] = std::minmax_element(ratios.begin(), ratios.end());
+  BenchResult result;
+  result.name = std::move(name);
+  result.value = median(ours);
+  result.unit = std::move(unit);
+  result.reference = std::move(reference);
+  result.reference_value = median(theirs);
+  result.ratio = median(ratios);
+  result.spread = (*high - *low) / result.ratio;
+  return result;
+}
+
+Result<double> run_reference(const BenchOptions& options, const std::vector<std::string>& words) {
+  std::string command = quoted(options.python.string()) + " " + quoted(options.script.string());
+  for (const std::string& word : words) command += " " + quoted(word);
+  std::FILE* pipe = popen(command.c_str(), "r");
+  if (pipe == nullptr) return io_error("cannot start " + command);
+  std::string text;
+  std::array<char, 256> buffer;
+  while (std::fgets(buffer.data(), buffer.size(), pipe) != nullptr) text = buffer.data();
+  const int status = pclose(pipe);
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  if (status != 0 || end == text.c_str() || !(value > 0)) {
+    return io_error("the reference '" + command +
+                    "' failed; './tracewise bench' installs what it needs");
+  }
+  return value;
+}
+
+}  // namespace tracewise::bench

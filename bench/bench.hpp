@@ -1,0 +1,67 @@
+// Speed as ratios: each benchmark measures our figure and a reference's in the same run, because
+// machines differ and are noisy.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "messages/result.hpp"
+
+namespace tracewise::bench {
+
+struct BenchResult {
+  std::string name;       // "decode"
+  double value = 0;       // ours
+  std::string unit;       // of value and reference_value
+  std::string reference;  // what we are compared with
+  double reference_value = 0;
+  double ratio = 0;  // value / reference_value, or its inverse where less is better
+  double goal = 0;   // ratio wanted; at least, or with `at_most` at most
+  bool at_most = false;
+  double spread = 0;  // (largest - smallest) / median of the ratio's repetitions
+
+  bool met() const { return at_most ? ratio <= goal : ratio >= goal; }
+};
+
+struct BenchOptions {
+  std::filesystem::path dir;     // for the made-up model and data; emptied by nobody
+  std::filesystem::path python;  // interpreter with torch and transformers, for the references
+  std::filesystem::path script;  // bench/reference.py
+  int threads = 1;               // of both sides
+  int repetitions = 3;
+};
+
+using Benchmark = std::function<Result<std::vector<BenchResult>>(const BenchOptions&)>;
+
+struct NamedBenchmark {
+  const char* name;
+  const char* what;
+  Benchmark run;
+};
+
+// In the order in which they run.
+const std::vector<NamedBenchmark>& benchmarks();
+
+// Tokens/s of batched decoding (64 sequences) against transformers' generate.
+Result<std::vector<BenchResult>> bench_decode(const BenchOptions& options);
+// Tokens/s of a training step against the same loss in PyTorch with padding.
+Result<std::vector<BenchResult>> bench_train(const BenchOptions& options);
+// Seconds of probing all boundaries on the live cache against prefilling them again, and as a share
+// of a training step.
+Result<std::vector<BenchResult>> bench_probe(const BenchOptions& options);
+// Steps/s of a run of the actors against the same parts called in a plain loop.
+Result<std::vector<BenchResult>> bench_actors(const BenchOptions& options);
+
+// --- for the benchmarks themselves ---------------------------------------------------------------
+
+// Median of several ratios, with the spread and the medians of both sides.
+BenchResult summarise(std::string name, std::string unit, std::string reference,
+                      const std::vector<double>& ours, const std::vector<double>& theirs,
+                      bool less_is_better = false);
+
+// Runs `python script WORDS...` and reads the one number that it prints last.
+Result<double> run_reference(const BenchOptions& options, const std::vector<std::string>& words);
+
+}  // namespace tracewise::bench

@@ -1,0 +1,89 @@
+// tracewise bench: our speed against references measured in the same run.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "bench/bench.hpp"
+#include "launch/commands/cli.hpp"
+#include "model/file_io.hpp"
+
+namespace tracewise {
+namespace {
+
+void print_header() {
+  std::printf("%-28s %12s %12s %-10s %7s %8s %7s  %s\n", "benchmark", "ours", "reference", "unit",
+              "ratio", "spread", "goal", "reference is");
+}
+
+void print_result(const bench::BenchResult& r) {
+  std::printf("%-28s %12.4g %12.4g %-10s %7.2f %7.0f%% %s%6.2f  %s%s\n", r.name.c_str(), r.value,
+              r.reference_value, r.unit.c_str(), r.ratio, 100 * r.spread, r.at_most ? "<" : ">",
+              r.goal, r.reference.c_str(), r.met() ? "" : "  (NOT MET)");
+  std::fflush(stdout);
+}
+
+nlohmann::json to_json(const bench::BenchResult& r) {
+  return {{"name", r.name},
+          {"value", r.value},
+          {"unit", r.unit},
+          {"reference", r.reference},
+          {"reference_value", r.reference_value},
+          {"ratio", r.ratio},
+          {"spread", r.spread},
+          {"goal", r.goal},
+          {"met", r.met()}};
+}
+
+}  // namespace
+
+int cmd_bench(const Args& args) {
+  CLI::App app("Measures our speed against references in the same run; a ratio for each.",
+               "tracewise bench");
+  bench::BenchOptions options;
+  options.dir = std::filesystem::path(TRACEWISE_BENCH_DIR);
+  options.python = std::filesystem::path(TRACEWISE_BENCH_PYTHON);
+  options.script = std::filesystem::path(TRACEWISE_SOURCE_DIR) / "bench/reference.py";
+  options.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  std::vector<std::string> names;
+  std::filesystem::path json;
+  bool check = false;
+  app.add_option("names", names, "decode, train, probe, actors; none: all");
+  app.add_option("--json", json, "also write the results here")->type_name("FILE");
+  app.add_option("--threads", options.threads, "compute threads of both sides")
+      ->capture_default_str();
+  app.add_option("--repetitions", options.repetitions, "of each benchmark")->capture_default_str();
+  app.add_option("--python", options.python, "interpreter with torch and transformers");
+  app.add_flag("--check", check, "exit code 3 if a goal is not met");
+  if (const auto exit = parse_args(app, args)) return *exit;
+
+  for (const std::string& name : names) {
+    bool known = false;
+    for (const bench::NamedBenchmark& b : bench::benchmarks()) known = known || name == b.name;
+    if (!known)
+      return fail(bad_input("there is no benchmark " + name +
+                            "; there are decode, train, probe and actors"));
+  }
+  print_header();
+  nlohmann::json results = nlohmann::json::array();
+  bool met = true;
+  for (const bench::NamedBenchmark& b : bench::benchmarks()) {
+    if (!names.empty() && std::find(names.begin(), names.end(), b.name) == names.end()) continue;
+    const auto measured = b.run(options);
+    if (!measured.ok()) return fail(measured.error());
+    for (const bench::BenchResult& result : *measured) {
+      print_result(result);
+      results.push_back(to_json(result));
+      met = met && result.met();
+    }
+  }
+  if (!json.empty()) {
+    if (auto written = write_file(json, results.dump(2) + "\n"); !written.ok())
+      return fail(written.error());
+  }
+  return met || !check ? kExitDone : kExitGoalNotReached;
+}
+
+}  // namespace tracewise
