@@ -9,6 +9,14 @@ namespace {
 // How often an idle engine looks after its leases.
 constexpr std::chrono::seconds kIdleTick{1};
 
+// Outside, a lease carries the epoch of its engine, because an engine that replaces a dead one
+// counts its leases from the start again, and requests for the old ones may still be on their way.
+constexpr int kEpochShift = 48;
+uint64_t outer_lease(uint64_t lease, uint64_t incarnation) {
+  return lease == 0 ? 0 : lease | incarnation << kEpochShift;
+}
+uint64_t inner_lease(uint64_t lease) { return lease & ((uint64_t{1} << kEpochShift) - 1); }
+
 std::string version_name(uint64_t version) { return "weights version " + std::to_string(version); }
 
 }  // namespace
@@ -32,13 +40,12 @@ GeneratorShell::behavior_type GeneratorShell::make_behavior() {
       },
       [this](std::vector<ProbeRequest>& requests) {
         seen();
-        open_probes_ += requests.size();
-        for (ProbeRequest& request : requests) engine_->probe(std::move(request));
+        for (ProbeRequest& request : requests) probe(std::move(request));
         schedule();
       },
       [this](release_atom, const std::vector<uint64_t>& leases) {
         seen();
-        for (const uint64_t lease : leases) engine_->release(lease);
+        release(leases);
       },
       [this](const WeightsReady& ready) { return take_weights(ready); },
       [this](tick_atom) {
@@ -53,6 +60,7 @@ void GeneratorShell::let_go() { engine_.reset(); }
 Outcome GeneratorShell::start(Peers peers) {
   set_state("building its engine");
   peers_ = std::move(peers);
+  incarnation_ = peers_.epoch;
   lanes_.resize(peers_.tracers.size());
   auto engine = setup_.make_engine(setup_.index);
   if (!engine.ok()) return to_outcome(engine.error());
@@ -106,6 +114,21 @@ caf::result<WeightsDelivered> GeneratorShell::take_weights(const WeightsReady& r
   return delivered;
 }
 
+// A request for a lease of an engine before this one has nobody who waits for its answer: its group
+// was given up with that engine.
+void GeneratorShell::probe(ProbeRequest request) {
+  if (request.lease >> kEpochShift != incarnation_) return;
+  request.lease = inner_lease(request.lease);
+  ++open_probes_;
+  engine_->probe(std::move(request));
+}
+
+void GeneratorShell::release(const std::vector<uint64_t>& leases) {
+  for (const uint64_t lease : leases) {
+    if (lease >> kEpochShift == incarnation_) engine_->release(inner_lease(lease));
+  }
+}
+
 void GeneratorShell::step() {
   ticking_ = false;
   idle_tick_ = false;
@@ -115,11 +138,13 @@ void GeneratorShell::step() {
   const size_t tracers = peers_.tracers.size();
   open_samples_ -= output.rollouts.size();
   for (Rollout& rollout : output.rollouts) {
+    rollout.lease = outer_lease(rollout.lease, incarnation_);
     lanes_[rollout.key.group % tracers].waiting.push_back(std::move(rollout));
   }
   open_probes_ -= output.probes.size();
   std::vector<std::vector<ProbeResult>> results(output.probes.empty() ? 0 : tracers);
   for (ProbeResult& result : output.probes) {
+    result.lease = outer_lease(result.lease, incarnation_);
     results[result.key.group % tracers].push_back(std::move(result));
   }
   for (size_t t = 0; t < results.size(); ++t) {

@@ -48,6 +48,8 @@ class GeneratorShell final : public Shell<GeneratorActor> {
   void submit(GroupTask task);
   caf::result<WeightsDelivered> take_weights(const WeightsReady& ready);
   void step();
+  void probe(ProbeRequest request);
+  void release(const std::vector<uint64_t>& leases);
   void hand_on();
   void schedule();
 
@@ -57,6 +59,7 @@ class GeneratorShell final : public Shell<GeneratorActor> {
   std::vector<GroupTask> parked_;    // wait for newer weights
   std::map<GroupKey, OpenGroup> groups_;
   std::vector<Lane> lanes_;    // by tracer
+  uint64_t incarnation_ = 0;   // epoch in which this engine was made; see outer_lease()
   uint64_t open_samples_ = 0;  // in the engine
   uint64_t open_probes_ = 0;
   bool ticking_ = false;

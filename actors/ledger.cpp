@@ -110,7 +110,7 @@ Result<void> Ledger::issue(std::span<const Issue> issues) {
     row.step = 0;
     set_state(row, GroupState::kIssued);
   }
-  return flush();
+  return flush(false);
 }
 
 bool Ledger::advance(GroupKey key, GroupState state) {
@@ -164,8 +164,8 @@ Result<void> Ledger::commit(uint64_t step) {
   return check();
 }
 
-Result<void> Ledger::flush() {
-  return db_->transaction(false, [this] { return write_pending(); });
+Result<void> Ledger::flush(bool durable) {
+  return db_->transaction(durable, [this] { return write_pending(); });
 }
 
 Result<void> Ledger::write_pending() {
@@ -216,6 +216,10 @@ Result<void> Ledger::apply_checkpoint(uint64_t step, std::span<const TrainedBatc
   for (const TrainedBatch& batch : batches) {
     for (const GroupKey& key : batch.groups) {
       TW_TRY(trained.bind(0, batch.step).bind(1, key.group).run());
+      if (db_->changed_rows() == 0) {
+        return corrupt(db_->file().string() + ": the checkpoint of step " + std::to_string(step) +
+                       " holds " + name_of(key) + ", which was never issued here");
+      }
     }
   }
   TW_ASSIGN(Statement keep, db_->prepare("UPDATE groups SET state = 'committed' WHERE "

@@ -82,8 +82,10 @@ class Ledger {
   // again, ascending, with the newest attempt that each has had.
   Result<std::vector<GroupKey>> resume(uint64_t step, std::span<const TrainedBatch> batches);
 
-  // Writes reports that wait for the next write.
-  Result<void> flush();
+  // Writes reports that wait for the next write. With `durable` the whole ledger is on the disk
+  // when this returns: to be done before a checkpoint, which must not know of a group that run.db
+  // lost.
+  Result<void> flush(bool durable);
 
   // Checks `sum of states = issued` in the file, and the file against memory. kInternal names both.
   Result<void> check();

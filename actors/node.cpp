@@ -83,7 +83,7 @@ class Node {
 
 Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
-  TW_ASSIGN(books_, RunBooks::open(*folder_, resume, options_.seed, wall_time()));
+  TW_ASSIGN(books_, RunBooks::open(*folder_, resume, options_, parts_->prompts, wall_time()));
   for (const std::string& skipped : books_->start().skipped) {
     services_->log->warn("a broken checkpoint was passed over: " + skipped);
   }

@@ -4,32 +4,61 @@
 
 namespace tracewise {
 
+namespace {
+
+// FNV-1a over what groups are made from.
+uint64_t fingerprint(const std::vector<Prompt>& prompts) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  const auto fold = [&hash](uint64_t value) { hash = (hash ^ value) * 0x100000001b3u; };
+  for (const Prompt& prompt : prompts) {
+    for (const char c : prompt.id + "\n" + prompt.gold) fold(static_cast<uint8_t>(c));
+    for (const int32_t token : prompt.tokens) fold(static_cast<uint32_t>(token));
+    fold(prompt.tokens.size());
+  }
+  return hash;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<RunBooks>> RunBooks::open(const RunFolder& folder, bool resume,
-                                                 uint64_t seed, double wall_time) {
+                                                 const RunOptions& options,
+                                                 const std::vector<Prompt>& prompts,
+                                                 double wall_time) {
   std::unique_ptr<RunBooks> books(new RunBooks());
   TW_ASSIGN(books->db_, Database::open(folder.database(), Database::Mode::kReadWrite));
   TW_ASSIGN(books->ledger_, Ledger::open(books->db_.get()));
   TW_ASSIGN(books->store_, RunStore::open(books->db_.get(), Database::Mode::kReadWrite));
-  if (resume) {
-    TW_TRY(books->begin_resumed(folder, seed));
-  } else {
-    books->start_.state.seed = seed;
-    TW_TRY(books->db_->transaction(
-        true, [&] { return books->store_->set_value("seed", std::to_string(seed)); }));
-  }
+  TW_TRY(books->check_identity(folder, options, prompts, resume));
+  books->start_.state.seed = options.seed;
+  if (resume) TW_TRY(books->begin_resumed(folder));
   TW_ASSIGN(books->writer_,
             MetricsWriter::open(folder.root(), books->start_.state.step, wall_time));
   return books;
 }
 
-Result<void> RunBooks::begin_resumed(const RunFolder& folder, uint64_t seed) {
-  TW_ASSIGN(const auto old_seed, store_->value("seed"));
-  if (old_seed && *old_seed != std::to_string(seed)) {
-    return bad_input(folder.root().string() + ": the run was started with seed " + *old_seed +
-                     " and cannot be resumed with seed " + std::to_string(seed));
+Result<void> RunBooks::check_identity(const RunFolder& folder, const RunOptions& options,
+                                      const std::vector<Prompt>& prompts, bool resume) {
+  const std::vector<std::pair<std::string, std::string>> identity = {
+      {"seed", std::to_string(options.seed)},
+      {"groups_per_batch", std::to_string(options.groups_per_batch)},
+      {"prompts", std::to_string(prompts.size())},
+      {"prompts_fingerprint", std::to_string(fingerprint(prompts))},
+  };
+  for (const auto& [key, value] : identity) {
+    TW_ASSIGN(const auto before, store_->value(key));
+    if (resume && before && *before != value) {
+      return bad_input(folder.root().string() + ": the run was started with " + key + " = " +
+                       *before + " and cannot be resumed with " + key + " = " + value);
+    }
   }
+  return db_->transaction(true, [&]() -> Result<void> {
+    for (const auto& [key, value] : identity) TW_TRY(store_->set_value(key, value));
+    return {};
+  });
+}
+
+Result<void> RunBooks::begin_resumed(const RunFolder& folder) {
   TW_ASSIGN(start_.checkpoint, folder.newest_checkpoint(&start_.skipped));
-  start_.state.seed = seed;
   if (start_.checkpoint) start_.state = start_.checkpoint->state;
   const uint64_t step = start_.state.step;
   TW_ASSIGN(start_.again, ledger_->resume(step, start_.state.batches));

@@ -13,6 +13,7 @@
 #include "actors/ledger.hpp"
 #include "actors/metrics_writer.hpp"
 #include "actors/run_folder.hpp"
+#include "actors/run_options.hpp"
 #include "actors/run_store.hpp"
 #include "actors/sqlite.hpp"
 
@@ -31,9 +32,13 @@ struct RunStart {
 // may be written: what is on the disk is the last state that was whole.
 class RunBooks {
  public:
-  // For a new run, or for one to be resumed from its newest whole checkpoint. `seed` has to be the
-  // run's own. `wall_time` is in seconds since 1970.
-  static Result<std::unique_ptr<RunBooks>> open(const RunFolder& folder, bool resume, uint64_t seed,
+  // For a new run, or for one to be resumed from its newest whole checkpoint. `wall_time` is in
+  // seconds since 1970. kBadInput if the seed, the size of a batch or the prompts are not those
+  // that the run was started with: group numbers stand for other prompts then, and batches for
+  // other groups.
+  static Result<std::unique_ptr<RunBooks>> open(const RunFolder& folder, bool resume,
+                                                const RunOptions& options,
+                                                const std::vector<Prompt>& prompts,
                                                 double wall_time);
 
   const RunStart& start() const { return start_; }
@@ -52,7 +57,9 @@ class RunBooks {
 
  private:
   RunBooks() = default;
-  Result<void> begin_resumed(const RunFolder& folder, uint64_t seed);
+  Result<void> begin_resumed(const RunFolder& folder);
+  Result<void> check_identity(const RunFolder& folder, const RunOptions& options,
+                              const std::vector<Prompt>& prompts, bool resume);
 
   RunStart start_;
   std::unique_ptr<Database> db_;  // outlives the two below

@@ -214,11 +214,8 @@ Result<void> RunControl::decide(TimePoint now) {
   }
   if (stopping_) {
     run_clock(false, now);
-    if (saved_step_ == step_) {
-      end(now);
-    } else {
-      request_save(now);
-    }
+    if (saved_step_ != step_) return request_save(now);
+    end(now);
     return {};
   }
   const bool done = finished(now);
@@ -228,10 +225,7 @@ Result<void> RunControl::decide(TimePoint now) {
     if (quiet()) begin_eval(now);
     return {};  // until then nothing new is issued
   }
-  if (save_due(done)) {
-    request_save(now);
-    return {};
-  }
+  if (save_due(done)) return request_save(now);
   if (!done) return admit(now);
   end(now);
   return {};

@@ -117,7 +117,7 @@ class RunControl {
   Result<void> retry_or_give_up(GroupKey key, const Failure& failure);
   void begin_eval(TimePoint now);
   Result<void> end_eval(TimePoint now);
-  void request_save(TimePoint now);
+  Result<void> request_save(TimePoint now);
   void end(TimePoint now);
   bool quiet() const;
   bool finished(TimePoint now) const;

@@ -87,7 +87,8 @@ bool RunControl::save_due(bool finished) const {
   return checkpoint.every_steps > 0 && step_ % checkpoint.every_steps == 0;
 }
 
-void RunControl::request_save(TimePoint now) {
+Result<void> RunControl::request_save(TimePoint now) {
+  TW_TRY(books_->ledger().flush(true));
   saving_ = true;
   if (quiet()) run_clock(false, now);
   SaveRequest save;
@@ -105,6 +106,7 @@ void RunControl::request_save(TimePoint now) {
   save.keep_best = options_.checkpoint.keep_best;
   save.deadline_ms = stopping_ ? options_.deadlines.stop_ms : options_.deadlines.checkpoint_ms;
   todo_.save = std::move(save);
+  return {};
 }
 
 void RunControl::end(TimePoint now) {

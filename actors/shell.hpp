@@ -89,7 +89,10 @@ class Shell : public Handle::base {
 
  private:
   void report(const Error& error) {
-    if (!context_.supervisor) return;
+    if (!context_.supervisor) {  // the supervisor itself: nobody else would notice
+      services().inbox.post_end(Error{error.error_class, context_.name + ": " + error.message});
+      return;
+    }
     this->send(context_.supervisor, failed_atom::value, context_.name,
                static_cast<uint8_t>(error.error_class), error.message);
   }

@@ -141,6 +141,8 @@ Result<void> Database::execute(const char* sql) {
   return {};
 }
 
+int64_t Database::changed_rows() const { return sqlite3_changes64(db_.get()); }
+
 Result<void> Database::transaction(bool durable, const std::function<Result<void>()>& body) {
   TW_TRY(execute(durable ? "PRAGMA synchronous=FULL; BEGIN IMMEDIATE"
                          : "PRAGMA synchronous=NORMAL; BEGIN IMMEDIATE"));

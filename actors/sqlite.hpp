@@ -67,6 +67,9 @@ class Database {
   // returns, so that it survives the death of the machine.
   Result<void> transaction(bool durable, const std::function<Result<void>()>& body);
 
+  // Rows that the last INSERT, UPDATE or DELETE touched.
+  int64_t changed_rows() const;
+
   const std::filesystem::path& file() const { return file_; }
 
  private:

@@ -94,7 +94,7 @@ TEST_CASE("a resumed run issues again exactly what its checkpoint does not hold"
     REQUIRE(book.train(2, {{2, 0}, {3, 0}}).ok());  // after the checkpoint of step 1
     REQUIRE(book.issue({{4, 0}, {5, 0}}).ok());
     book.ledger->advance({4, 0}, GroupState::kBuilt);
-    REQUIRE(book.ledger->flush().ok());
+    REQUIRE(book.ledger->flush(false).ok());
   }
   Book book(dir.path() / "run.db");
   const auto again = book.ledger->resume(1, {}).value();
@@ -114,13 +114,19 @@ TEST_CASE("a crash between the checkpoint and the ledger's record of it trains n
     Book book(dir.path() / "run.db");
     REQUIRE(book.issue({{0, 0}, {1, 0}, {2, 0}}).ok());
     book.ledger->advance({0, 0}, GroupState::kBuilt);
-    REQUIRE(book.ledger->flush().ok());
+    REQUIRE(book.ledger->flush(false).ok());
   }
   Book book(dir.path() / "run.db");
   // The checkpoint of step 1 says that it holds groups 0 and 1.
   const TrainedBatch batch{1, {{0, 0}, {1, 0}}};
   CHECK(book.ledger->resume(1, std::vector{batch}).value() == std::vector<GroupKey>{{2, 0}});
   CHECK(book.ledger->count(GroupState::kCommitted) == 2);
+  const TrainedBatch unknown{2, {{9, 0}}};
+  const auto lost = book.ledger->resume(2, std::vector{unknown});
+  REQUIRE_FALSE(lost.ok());
+  CHECK(lost.error().error_class == ErrorClass::kCorrupt);
+  CHECK(lost.error().message.find("holds group 9 (attempt 0), which was never issued") !=
+        std::string::npos);
 }
 
 TEST_CASE("a checkpoint older than the newest one makes its later groups untrained again") {
@@ -145,7 +151,7 @@ TEST_CASE(
   REQUIRE(book.issue({{0, 1}}).ok());
   book.ledger->fail({0, 1}, {FailureClass::kEngine, "no blocks"}, true);
   CHECK(book.ledger->count(GroupState::kFailed) == 1);
-  REQUIRE(book.ledger->flush().ok());
+  REQUIRE(book.ledger->flush(false).ok());
   // Before its batch is trained, a resumed run tries it again ...
   CHECK(book.ledger->resume(0, {}).value() == std::vector<GroupKey>{{0, 1}, {1, 0}});
   REQUIRE(book.train(1, {{0, 1}, {1, 0}}).ok());

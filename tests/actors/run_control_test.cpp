@@ -24,7 +24,7 @@ struct Bench {
     const bool resume = run != nullptr;
     const auto& root = resume ? run->path() : own.path();
     folder = (resume ? RunFolder::open(root) : RunFolder::create(root, "")).value();
-    books = RunBooks::open(*folder, resume, options.seed, 100).value();
+    books = RunBooks::open(*folder, resume, options, train_set, 100).value();
     control = std::make_unique<RunControl>(options, &train_set, &eval_set, books.get(), 100, now);
   }
 
@@ -309,7 +309,9 @@ TEST_CASE("a resumed run issues what is missing before anything new, one batch a
   TempDir dir;
   {
     auto folder = RunFolder::create(dir.path(), "").value();
-    auto books = RunBooks::open(*folder, false, 7, 100).value();
+    RunOptions first = options_of(4);
+    first.seed = 7;
+    auto books = RunBooks::open(*folder, false, first, prompts(5), 100).value();
     std::vector<Issue> issues;
     for (uint64_t g = 0; g < 6; ++g) issues.push_back({{g, 0}, g / 2, "p"});
     REQUIRE(books->ledger().issue(issues).ok());
@@ -334,13 +336,28 @@ TEST_CASE("a resumed run issues what is missing before anything new, one batch a
   CHECK(b.books->ledger().check().ok());
 }
 
-TEST_CASE("a run cannot be resumed with another seed") {
+TEST_CASE("a run is resumed with the seed, the batches and the prompts that it was started with") {
   TempDir dir;
   auto folder = RunFolder::create(dir.path(), "").value();
-  REQUIRE(RunBooks::open(*folder, false, 7, 100).ok());
-  const auto other = RunBooks::open(*folder, true, 8, 100);
-  REQUIRE_FALSE(other.ok());
-  CHECK(other.error().message.find("started with seed 7") != std::string::npos);
+  RunOptions options = options_of(4);
+  options.seed = 7;
+  REQUIRE(RunBooks::open(*folder, false, options, prompts(5), 100).ok());
+  CHECK(RunBooks::open(*folder, true, options, prompts(5), 100).ok());
+
+  options.seed = 8;
+  const auto other_seed = RunBooks::open(*folder, true, options, prompts(5), 100);
+  REQUIRE_FALSE(other_seed.ok());
+  CHECK(other_seed.error().message.find("started with seed = 7 and cannot be resumed with "
+                                        "seed = 8") != std::string::npos);
+  options.seed = 7;
+  options.groups_per_batch = 3;
+  CHECK_FALSE(RunBooks::open(*folder, true, options, prompts(5), 100).ok());
+  options.groups_per_batch = 2;
+  CHECK_FALSE(RunBooks::open(*folder, true, options, prompts(6), 100).ok());
+  std::vector<Prompt> changed = prompts(5);
+  changed[3].tokens.push_back(1);
+  CHECK_FALSE(RunBooks::open(*folder, true, options, changed, 100).ok());
+  CHECK(RunBooks::open(*folder, true, options, prompts(5), 100).ok());
 }
 
 }  // namespace
