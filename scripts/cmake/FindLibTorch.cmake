@@ -1,6 +1,7 @@
 # LibTorch from the PyPI wheel of torch, without find_package(Torch), whose CUDA probing fails with CUDA 13 on
 # CMake 3.25. Set TRACEWISE_TORCH_ROOT to the wheel's `torch` folder. Target: LibTorch::LibTorch.
-# With TRACEWISE_CUDA the CUDA half of the wheel, cudart and NCCL are linked too.
+# With TRACEWISE_CUDA the CUDA half of the wheel and cudart are linked too; our own code compiles the same. To
+# run it the wheel needs its CUDA packages beside it (scripts/make_venv FOLDER cuda), not to link it.
 set(TRACEWISE_TORCH_ROOT "" CACHE PATH "the `torch` folder of the torch wheel")
 if(NOT TRACEWISE_TORCH_ROOT)
   file(GLOB _torch_roots "${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch")
@@ -39,7 +40,7 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
     find_package(CUDAToolkit REQUIRED)
     find_library(LibTorch_C10_CUDA c10_cuda PATHS "${_torch_lib}" NO_DEFAULT_PATH REQUIRED)
     find_library(LibTorch_CUDA torch_cuda PATHS "${_torch_lib}" NO_DEFAULT_PATH REQUIRED)
+    target_link_options(LibTorch::LibTorch INTERFACE "-Wl,--allow-shlib-undefined")
     target_link_libraries(LibTorch::LibTorch INTERFACE "${LibTorch_CUDA}" "${LibTorch_C10_CUDA}" CUDA::cudart)
-    target_compile_definitions(LibTorch::LibTorch INTERFACE TRACEWISE_CUDA=1)
   endif()
 endif()
