@@ -23,8 +23,8 @@ struct Deadlines {
   int64_t train_ms = 600'000;       // a complete batch, until its commit
   int64_t weights_ms = 120'000;     // a weights version, until a generator acknowledged it
   int64_t checkpoint_ms = 300'000;  // a checkpoint, until it is on disk
-  int64_t stop_ms = 8'000;          // the checkpoint of a stop that was asked for
-  int64_t exit_ms = 5'000;          // all actors, until they are gone
+  int64_t stop_ms = 6'000;          // the checkpoint of a stop that was asked for
+  int64_t exit_ms = 3'000;          // all actors, until they are gone
 };
 
 // Evaluation inside the run: `samples` rollouts of each prompt of the evaluation set. Training and
