@@ -299,7 +299,7 @@ class PagedEngine final : public Engine {
     const auto length = static_cast<int64_t>(s.tokens.size());
     const auto& stops = options_.stop_tokens;
     const bool stopped = std::find(stops.begin(), stops.end(), s.tokens.back()) != stops.end() ||
-                         completes_stop_string(s);
+                         completes_stop_string(s, options_.stop_strings, tokenizer_);
     const bool full = length - s.prompt_tokens >= sampling_of(s).max_new_tokens ||
                       length >= decoder_.config().max_context;
     if (!stopped && !full) return;
@@ -313,21 +313,6 @@ class PagedEngine final : public Engine {
     Rollout rollout = finished_rollout(s, stopped ? FinishReason::kStop : FinishReason::kLength);
     rollout.lease = scheduler_.lease(&s, now_ + std::chrono::milliseconds(options_.lease_ms));
     ready_.rollouts.push_back(stamped(std::move(rollout)));
-  }
-
-  bool completes_stop_string(const Sequence& s) const {
-    if (options_.stop_strings.empty()) return false;
-    std::string text;
-    size_t longest = 0;
-    for (const std::string& stop : options_.stop_strings) longest = std::max(longest, stop.size());
-    const std::string& last = tokenizer_->piece(s.tokens.back());
-    for (size_t t = s.tokens.size(); t-- > static_cast<size_t>(s.prompt_tokens);) {
-      text.insert(0, tokenizer_->piece(s.tokens[t]));
-      if (text.size() >= longest + last.size()) break;
-    }
-    return std::any_of(
-        options_.stop_strings.begin(), options_.stop_strings.end(),
-        [&](const std::string& stop) { return text.find(stop) != std::string::npos; });
   }
 
   void finish_probe_part(Sequence& s) {
@@ -396,28 +381,11 @@ int64_t default_blocks(const EngineOptions& options, const ModelConfig& model) {
   return std::max(context, std::min(context * options.max_sequences, affordable));
 }
 
-Result<void> check_options(const EngineOptions& options, const Tokenizer* tokenizer) {
-  const auto refuse = [](const char* key, int64_t value, const char* range) {
-    return bad_input("engine." + std::string(key) + " is " + std::to_string(value) +
-                     "; it must be " + range);
-  };
-  if (options.block_tokens < 16 || options.block_tokens % 16 != 0)
-    return refuse("block_tokens", options.block_tokens, "a multiple of 16");
-  if (options.kv_blocks < 0) return refuse("kv_blocks", options.kv_blocks, "0 (automatic) or more");
-  if (options.max_sequences < 1) return refuse("max_sequences", options.max_sequences, "1 or more");
-  if (options.max_batch_tokens < 1)
-    return refuse("max_batch_tokens", options.max_batch_tokens, "1 or more");
-  if (options.threads < 1) return refuse("threads", options.threads, "1 or more");
-  if (!options.stop_strings.empty() && tokenizer == nullptr)
-    return bad_input("engine.stop_strings needs a model with a tokenizer");
-  return {};
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Engine>> make_engine(const EngineOptions& options, const ModelConfig& model,
                                             WeightsPtr weights, const Tokenizer* tokenizer) {
-  TW_TRY(check_options(options, tokenizer));
+  TW_TRY(check_engine_options(options, tokenizer != nullptr));
   TW_ASSIGN(const at::Device device, parse_device(options.device));
   at::set_num_threads(options.threads);
   EngineOptions sized = options;

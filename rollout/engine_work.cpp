@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "model/tokenizer.hpp"
+
 namespace tracewise {
 
 Failure check_probe(const ProbeRequest& request, int64_t tokens, int64_t max_context) {
@@ -86,6 +88,39 @@ Rollout failed_rollout(const GroupTask& task, uint32_t sample, Failure failure) 
                                                                      : FinishReason::kFailed;
   rollout.failure = std::move(failure);
   return rollout;
+}
+
+bool completes_stop_string(const Sequence& s, const std::vector<std::string>& stop_strings,
+                           const Tokenizer* tokenizer) {
+  if (stop_strings.empty()) return false;
+  size_t longest = 0;
+  for (const std::string& stop : stop_strings) longest = std::max(longest, stop.size());
+  // Only what the last token adds can complete a stop string: as much text as that needs.
+  const size_t needed = longest + tokenizer->piece(s.tokens.back()).size();
+  std::string text;
+  for (auto t = s.tokens.size(); t-- > static_cast<size_t>(s.prompt_tokens);) {
+    text.insert(0, tokenizer->piece(s.tokens[t]));
+    if (text.size() >= needed) break;
+  }
+  return std::any_of(stop_strings.begin(), stop_strings.end(),
+                     [&](const std::string& stop) { return text.find(stop) != std::string::npos; });
+}
+
+Result<void> check_engine_options(const EngineOptions& options, bool has_tokenizer) {
+  const auto refuse = [](const char* key, int64_t value, const char* range) {
+    return bad_input("engine." + std::string(key) + " is " + std::to_string(value) +
+                     "; it must be " + range);
+  };
+  if (options.block_tokens < 16 || options.block_tokens % 16 != 0)
+    return refuse("block_tokens", options.block_tokens, "a multiple of 16");
+  if (options.kv_blocks < 0) return refuse("kv_blocks", options.kv_blocks, "0 (automatic) or more");
+  if (options.max_sequences < 1) return refuse("max_sequences", options.max_sequences, "1 or more");
+  if (options.max_batch_tokens < 1)
+    return refuse("max_batch_tokens", options.max_batch_tokens, "1 or more");
+  if (options.threads < 1) return refuse("threads", options.threads, "1 or more");
+  if (!options.stop_strings.empty() && !has_tokenizer)
+    return bad_input("engine.stop_strings needs a model with a tokenizer");
+  return {};
 }
 
 }  // namespace tracewise

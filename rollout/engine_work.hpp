@@ -37,4 +37,12 @@ Rollout finished_rollout(Sequence& sequence, FinishReason reason);
 // A rollout of `task` that never started.
 Rollout failed_rollout(const GroupTask& task, uint32_t sample, Failure failure);
 
+// Whether the sequence's last token completes one of the stop strings in its response. `tokenizer`
+// may be null where there are none.
+bool completes_stop_string(const Sequence& sequence, const std::vector<std::string>& stop_strings,
+                           const Tokenizer* tokenizer);
+
+// kBadInput names the first option out of its range.
+Result<void> check_engine_options(const EngineOptions& options, bool has_tokenizer);
+
 }  // namespace tracewise

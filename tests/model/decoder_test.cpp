@@ -4,59 +4,23 @@
 #include <catch2/catch.hpp>
 
 #include <cmath>
-#include <random>
 
 #include "model/kv_cache.hpp"
 #include "model/logprobs.hpp"
+#include "tests/tiny_model.hpp"
 
 using namespace tracewise;
+using testing::random_tokens;
+using testing::random_weights;
 
 namespace {
-
-ModelConfig small_model() {
-  ModelConfig config;
-  config.vocab_size = 31;
-  config.width = 32;
-  config.layers = 2;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 12;
-  config.mlp_width = 40;
-  config.max_context = 64;
-  return config;
-}
-
-WeightsPtr random_weights(const ModelConfig& config, uint32_t seed) {
-  Decoder decoder(config, Decoder::Mode::kTraining, at::kCPU);
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal(0, 0.2f);
-  const WeightsManifest layout = weights_layout(config);
-  auto bytes = allocate_weights(layout.bytes);
-  std::fill(bytes.get(), bytes.get() + layout.bytes, std::byte{0});
-  for (const TensorEntry& entry : layout.tensors) {
-    auto* x = reinterpret_cast<float*>(bytes.get() + entry.offset);
-    for (uint64_t i = 0; i < entry.bytes / 4; ++i) x[i] = normal(generator);
-    if (entry.name.find("norm") != std::string::npos)
-      for (uint64_t i = 0; i < entry.bytes / 4; ++i) x[i] += 1;
-  }
-  WeightsManifest manifest = layout;
-  manifest.checksum = weights_checksum({bytes.get(), layout.bytes});
-  return std::make_shared<Weights>(manifest, bytes);
-}
-
-std::vector<int32_t> random_tokens(int64_t n, uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::vector<int32_t> tokens(n);
-  for (int32_t& t : tokens) t = static_cast<int32_t>(generator() % 31);
-  return tokens;
-}
 
 at::Tensor ids(std::vector<int64_t> x) { return at::tensor(x, at::kLong); }
 
 }  // namespace
 
 TEST_CASE("a snapshot of loaded weights has their bytes and checksum") {
-  const ModelConfig config = small_model();
+  const ModelConfig config = testing::tiny_model();
   const WeightsPtr weights = random_weights(config, 1);
   Decoder decoder(config, Decoder::Mode::kTraining, at::kCPU);
   REQUIRE(decoder.load(*weights).ok());
@@ -66,7 +30,7 @@ TEST_CASE("a snapshot of loaded weights has their bytes and checksum") {
 }
 
 TEST_CASE("weights of another shape are refused with the tensor's name and change nothing") {
-  const ModelConfig config = small_model();
+  const ModelConfig config = testing::tiny_model();
   Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
   REQUIRE(decoder.load(*random_weights(config, 1)).ok());
   const uint64_t before = decoder.snapshot(0)->manifest().checksum;
@@ -80,7 +44,7 @@ TEST_CASE("weights of another shape are refused with the tensor's name and chang
 }
 
 TEST_CASE("a sequence's logits have the same bits alone and packed among others") {
-  const ModelConfig config = small_model();
+  const ModelConfig config = testing::tiny_model();
   Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
   REQUIRE(decoder.load(*random_weights(config, 1)).ok());
   PackedTokens alone, among;
@@ -94,7 +58,7 @@ TEST_CASE("a sequence's logits have the same bits alone and packed among others"
 }
 
 TEST_CASE("training mode predicts the bits of inference mode") {
-  const ModelConfig config = small_model();
+  const ModelConfig config = testing::tiny_model();
   const WeightsPtr weights = random_weights(config, 1);
   Decoder inference(config, Decoder::Mode::kInference, at::kCPU);
   Decoder training(config, Decoder::Mode::kTraining, at::kCPU);
@@ -106,7 +70,7 @@ TEST_CASE("training mode predicts the bits of inference mode") {
 }
 
 TEST_CASE("decoding token by token on scattered cache blocks gives the bits of the packed pass") {
-  ModelConfig config = small_model();
+  ModelConfig config = testing::tiny_model();
   Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
   REQUIRE(decoder.load(*random_weights(config, 1)).ok());
   c10::NoGradGuard no_gradient;

@@ -7,7 +7,7 @@
 #include "model/logprobs.hpp"
 #include "model/tokenizer.hpp"
 #include "rollout/engine.hpp"
-#include "tests/rollout/tiny_model.hpp"
+#include "tests/tiny_model.hpp"
 
 using namespace tracewise;
 using namespace tracewise::testing;
