@@ -32,6 +32,8 @@ int cmd_demo(const Args& args) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   app.add_option("--budget", options.budget_seconds, "training seconds of each method");
+  app.add_option("--warm-start-steps", options.warm_start_steps,
+                 "optimizer steps of the warm start");
   app.add_option("--start", options.start, "a warm start made before")->type_name("DIR");
   if (const auto exit = parse_args(app, args)) return *exit;
 

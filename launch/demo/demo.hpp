@@ -24,6 +24,7 @@ struct DemoOptions {
   std::vector<std::string> methods;  // by key; empty: grpo and sspo, or all of them
   std::vector<std::string> sets;     // key=value over the methods' own
   double budget_seconds = 0;         // training time of each method; 0: the demo's own
+  int64_t warm_start_steps = 0;      // 0: the demo's own
   std::filesystem::path start;       // a warm start made before; empty: make one
 };
 

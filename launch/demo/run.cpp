@@ -38,6 +38,7 @@ Lengths lengths(const DemoOptions& options) {
   const bool jump = options.task == "jump";
   Lengths normal = jump ? Lengths{3000, 40} : Lengths{2200, 70};
   if (options.quick) normal = {jump ? 1500 : 1400, 22};
+  if (options.warm_start_steps > 0) normal.sft_steps = options.warm_start_steps;
   if (options.budget_seconds > 0) normal.budget_seconds = options.budget_seconds;
   return normal;
 }
