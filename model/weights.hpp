@@ -40,8 +40,8 @@ using WeightsPtr = std::shared_ptr<const Weights>;
 // must be 0, so that equal weights have equal checksums.
 WeightsManifest weights_layout(const ModelConfig& config);
 
-// The same version in another dtype ("F32" or "BF16", rounded to nearest even); `weights` itself where
-// it has that dtype already. `config` is the model's, in the dtype of `weights`.
+// The same version in another dtype ("F32" or "BF16", rounded to nearest even); `weights` itself
+// where it has that dtype already. `config` is the model's, in the dtype of `weights`.
 WeightsPtr cast_weights(const ModelConfig& config, WeightsPtr weights, const std::string& dtype);
 
 // 64-byte aligned storage for `bytes` bytes, not initialised.
