@@ -36,6 +36,10 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
     target_link_options(LibTorch::LibTorch INTERFACE "-Wl,-rpath,${_dir}")
   endforeach()
   target_link_libraries(LibTorch::LibTorch INTERFACE "${LibTorch_CPU}" "${LibTorch_C10}")
+  # at::parallel_for is a template: without OpenMP in our own files it runs on one thread. At run time the
+  # wheel's libgomp is the one that is found, so there is one pool of threads.
+  target_compile_options(LibTorch::LibTorch INTERFACE -fopenmp)
+  target_link_options(LibTorch::LibTorch INTERFACE -fopenmp)
   if(TRACEWISE_CUDA)
     find_package(CUDAToolkit REQUIRED)
     find_library(LibTorch_C10_CUDA c10_cuda PATHS "${_torch_lib}" NO_DEFAULT_PATH REQUIRED)
