@@ -84,7 +84,8 @@ TEST_CASE("score reads a file, keeps its order, and a line does not depend on th
   CHECK(all.out == alone(first) + alone(second) + alone(third));
   CHECK(alone(second) == "{\"logprobs\":[]}\n");
   // Values are written so that they read back to the same float.
-  for (const json& value : lines_of(all.out)[0]["logprobs"]) {
+  const json answer = lines_of(all.out)[0];
+  for (const json& value : answer["logprobs"]) {
     const auto x = value.get<float>();
     CHECK(all.out.find(json(value).dump()) != std::string::npos);
     CHECK(std::isfinite(x));
