@@ -5,7 +5,11 @@
 
 namespace tracewise::bench {
 
-Result<std::vector<BenchResult>> bench_actors(const BenchOptions& options) {
+// One compute thread a side: the loop's engine and learner share one pool of threads, the actors'
+// have one each, which on few cores OpenMP throttles; that is not what is measured here.
+Result<std::vector<BenchResult>> bench_actors(const BenchOptions& given) {
+  BenchOptions options = given;
+  options.threads = 1;
   TW_ASSIGN(const Workload workload, make_workload(options));
   TW_ASSIGN(const auto warm, warm_model(options, workload));
   std::vector<double> actors, loop;

@@ -49,11 +49,7 @@ Result<RunParts> run_parts(std::shared_ptr<const Config> config,
                            std::shared_ptr<const ModelFolder> model) {
   if (config->data.path.empty())
     return bad_input("data.prompts is not set; it names the training prompts");
-  if (config->group.advantage.needs_values() && config->probe.mode == ProbeMode::kNone) {
-    return bad_input(
-        "advantage.kind needs step values, but probe.mode is none; choose likelihood, answer or "
-        "verbal, or advantage.kind = outcome");
-  }
+  TW_TRY(check_training(*config));
   RunParts parts;
   TW_ASSIGN(parts.prompts, load_dataset(config->data, *model));
   if (!config->eval_data.path.empty()) {

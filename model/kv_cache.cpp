@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "model/kernels/kernels.hpp"
@@ -57,8 +58,19 @@ int64_t KvCache::bytes_per_block(const ModelConfig& config, int64_t block_tokens
 
 void KvCache::copy_block(int32_t from, int32_t to) {
   const int64_t rows = panels_ ? block_tokens_ / kLanes : block_tokens_;
-  keys_.narrow(1, to * rows, rows).copy_(keys_.narrow(1, from * rows, rows));
-  values_.narrow(1, to * rows, rows).copy_(values_.narrow(1, from * rows, rows));
+  for (const at::Tensor& cache : {keys_, values_}) {
+    if (!panels_) {
+      cache.narrow(1, to * rows, rows).copy_(cache.narrow(1, from * rows, rows));
+      continue;
+    }
+    // Straight through memory: probes copy thousands of small blocks, and a tensor operation each
+    // would cost more than the copy.
+    const int64_t layer = cache.stride(0), row = cache.stride(1);
+    for (int64_t l = 0; l < cache.size(0); ++l) {
+      float* base = cache.data_ptr<float>() + l * layer;
+      std::copy_n(base + from * rows * row, rows * row, base + to * rows * row);
+    }
+  }
 }
 
 PagedAttention::PagedAttention(KvCache& cache, std::vector<PagedChunk> chunks)
