@@ -151,8 +151,7 @@ class PagedEngine final : public Engine {
     }
     share_time(pass, std::chrono::duration<double>(Clock::now() - start).count());
     for (size_t r = 0; r < wanted.size(); ++r) use_row(wanted[r], distributions, r);
-    const double sampling = std::chrono::duration<double>(Clock::now() - start).count();
-    stats_.step_seconds += sampling;
+    stats_.step_seconds += std::chrono::duration<double>(Clock::now() - start).count();
     ++stats_.steps;
   }
 
@@ -334,26 +333,26 @@ class PagedEngine final : public Engine {
       if (--s.probe->unfinished == 0) ready_.probes.push_back(std::move(s.probe->result));
       return;
     }
-    const GroupTask& task = s.group->task;
-    const bool whole_group = s.kind == Sequence::Kind::kPrompt;
-    for (uint32_t c = whole_group ? 0 : s.sample; c < (whole_group ? task.samples : s.sample + 1);
-         ++c)
-      ready_.rollouts.push_back(stamped(failed_rollout(task, c, {FailureClass::kEngine, message})));
+    give_up(s, {FailureClass::kEngine, message});
   }
 
   void end_cancelled() {
     for (const GroupKey& key : std::exchange(cancelled_, {})) {
       for (Sequence* s : scheduler_.sequences_of(key)) {
         const auto removed = scheduler_.remove(s);
-        const bool whole_group = s->kind == Sequence::Kind::kPrompt;
-        const GroupTask& task = s->group->task;
-        for (uint32_t c = whole_group ? 0 : s->sample;
-             c < (whole_group ? task.samples : s->sample + 1); ++c) {
-          ready_.rollouts.push_back(stamped(
-              failed_rollout(task, c, {FailureClass::kCancelled, "the group was cancelled"})));
-        }
+        give_up(*removed, {FailureClass::kCancelled, "the group was cancelled"});
       }
     }
+  }
+
+  // Hands out the failed rollouts that end with this sequence: all samples where it is the prompt.
+  void give_up(const Sequence& s, const Failure& failure) {
+    const GroupTask& task = s.group->task;
+    const bool whole_group = s.kind == Sequence::Kind::kPrompt;
+    const uint32_t first = whole_group ? 0 : s.sample;
+    const uint32_t end = whole_group ? task.samples : s.sample + 1;
+    for (uint32_t c = first; c < end; ++c)
+      ready_.rollouts.push_back(stamped(failed_rollout(task, c, failure)));
   }
 
   Rollout stamped(Rollout rollout) const {

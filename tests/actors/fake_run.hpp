@@ -15,7 +15,7 @@
 #include "actors/sqlite.hpp"
 #include "model/file_io.hpp"
 #include "tests/actors/fakes.hpp"
-#include "tests/actors/temp_dir.hpp"
+#include "tests/temp_dir.hpp"
 
 namespace tracewise {
 

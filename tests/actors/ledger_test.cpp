@@ -5,7 +5,7 @@
 #include <fstream>
 
 #include "actors/run_store.hpp"
-#include "tests/actors/temp_dir.hpp"
+#include "tests/temp_dir.hpp"
 
 namespace tracewise {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "actors/event_file.hpp"
 #include "model/file_io.hpp"
-#include "tests/actors/temp_dir.hpp"
+#include "tests/temp_dir.hpp"
 
 namespace tracewise {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "tests/actors/temp_dir.hpp"
+#include "tests/temp_dir.hpp"
 
 namespace tracewise {
 namespace {

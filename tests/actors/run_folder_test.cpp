@@ -10,7 +10,7 @@
 #include <string>
 
 #include "model/file_io.hpp"
-#include "tests/actors/temp_dir.hpp"
+#include "tests/temp_dir.hpp"
 
 namespace tracewise {
 namespace {
