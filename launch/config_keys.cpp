@@ -189,8 +189,10 @@ void add_engine_keys(Keys& k) {
                   "Blocks of the KV cache; 0: as many as max_sequences full contexts need."));
   k.push_back(integer_key("engine.max_sequences", AT(engine.max_sequences), at_least(1),
                           "Sequences that decode side by side."));
-  k.push_back(integer_key("engine.max_batch_tokens", AT(engine.max_batch_tokens), at_least(1),
-                          "Tokens of one packed pass: decode, prefill chunks, probe tails."));
+  k.push_back(
+      integer_key("engine.max_batch_tokens", AT(engine.max_batch_tokens), at_least(0),
+                  "Tokens of one packed pass: decode, prefill chunks, probe tails; 0: 512 on "
+                  "the CPU, 4096 on a GPU."));
   k.push_back(integer_key("engine.lease_ms", AT(engine.lease_ms), at_least(0),
                           "Milliseconds for which a finished rollout keeps its cache for probes."));
   k.push_back(integer_key("engine.threads", AT(engine.threads), at_least(1),

@@ -56,21 +56,29 @@ int64_t KvCache::bytes_per_block(const ModelConfig& config, int64_t block_tokens
   return 2 * config.layers * block_tokens * config.kv_heads * config.head_dim * element;
 }
 
-void KvCache::copy_block(int32_t from, int32_t to) {
+void KvCache::copy_blocks(std::span<const std::pair<int32_t, int32_t>> copies) {
+  if (copies.empty()) return;
   const int64_t rows = panels_ ? block_tokens_ / kLanes : block_tokens_;
-  for (const at::Tensor& cache : {keys_, values_}) {
-    if (!panels_) {
-      cache.narrow(1, to * rows, rows).copy_(cache.narrow(1, from * rows, rows));
-      continue;
-    }
-    // Straight through memory: probes copy thousands of small blocks, and a tensor operation each
-    // would cost more than the copy.
-    const int64_t layer = cache.stride(0), row = cache.stride(1);
-    for (int64_t l = 0; l < cache.size(0); ++l) {
-      float* base = cache.data_ptr<float>() + l * layer;
-      std::copy_n(base + from * rows * row, rows * row, base + to * rows * row);
-    }
+  if (!panels_) {
+    for (const at::Tensor& cache : {keys_, values_})
+      for (const auto& [from, to] : copies)
+        cache.narrow(1, to * rows, rows).copy_(cache.narrow(1, from * rows, rows));
+    return;
   }
+  // Straight through memory: probes copy thousands of small blocks, and a tensor operation each
+  // would cost more than the copy. Threads share out layers and panel rows, never the copies: a
+  // block may be written by one copy and read by the next.
+  const int64_t layers = keys_.size(0);
+  at::parallel_for(0, 2 * layers * rows, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      const at::Tensor& cache = part % 2 == 0 ? keys_ : values_;
+      const int64_t row = cache.stride(1);
+      float* base =
+          cache.data_ptr<float>() + part / 2 % layers * cache.stride(0) + part / 2 / layers * row;
+      for (const auto& [from, to] : copies)
+        std::copy_n(base + from * rows * row, row, base + to * rows * row);
+    }
+  });
 }
 
 PagedAttention::PagedAttention(KvCache& cache, std::vector<PagedChunk> chunks)
@@ -130,29 +138,27 @@ at::Tensor PagedAttention::attend_panels(int64_t layer, const at::Tensor& q, con
   });
 
   at::Tensor out = at::empty_like(q);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(hd));
+  kernels::TokenAttention all;
+  all.heads = heads, all.kv_heads = kv_heads, all.head_dim = hd;
+  all.scale = 1.0f / std::sqrt(static_cast<float>(hd));
   at::parallel_for(0, q.size(0), 16, [&](int64_t begin, int64_t end) {
+    kernels::TokenAttention token = all;
     std::vector<const float*> key_panels, value_panels;
     std::vector<float> scratch;
     for (int64_t n = begin; n < end; ++n) {
       const PagedChunk& chunk = chunks_[chunk_of_[n]];
-      const int64_t count = chunk.context + n - starts_[chunk_of_[n]] + 1;
-      const int64_t panels = kernels::round_up(count, kLanes) / kLanes;
-      if (static_cast<int64_t>(key_panels.size()) < panels) {
-        key_panels.resize(panels), value_panels.resize(panels), scratch.resize(panels * kLanes);
+      token.keys = chunk.context + n - starts_[chunk_of_[n]] + 1;
+      token.q = q.data_ptr<float>() + n * heads * hd;
+      token.out = out.data_ptr<float>() + n * heads * hd;
+      key_panels.clear(), value_panels.clear();
+      for (int64_t p = 0; p * kLanes < token.keys; ++p) {
+        const int64_t at = panel_of(chunk, p) * kv_heads;
+        key_panels.push_back(keys + at * key_floats(hd));
+        value_panels.push_back(values + at * value_floats(hd));
       }
-      for (int64_t kv = 0; kv < kv_heads; ++kv) {
-        for (int64_t p = 0; p < panels; ++p) {
-          const int64_t at = panel_of(chunk, p) * kv_heads + kv;
-          key_panels[p] = keys + at * key_floats(hd);
-          value_panels[p] = values + at * value_floats(hd);
-        }
-        for (int64_t h = kv * (heads / kv_heads); h < (kv + 1) * (heads / kv_heads); ++h) {
-          const int64_t at = (n * heads + h) * hd;
-          table.attend(q.data_ptr<float>() + at, hd, scale, count, key_panels.data(),
-                       value_panels.data(), scratch.data(), out.data_ptr<float>() + at);
-        }
-      }
+      const auto needed = static_cast<size_t>(kernels::attend_scratch_size(token.keys));
+      if (scratch.size() < needed) scratch.resize(needed);
+      table.attend(token, key_panels.data(), value_panels.data(), scratch.data());
     }
   });
   return out;

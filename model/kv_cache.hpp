@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "model/decoder.hpp"
@@ -22,8 +23,8 @@ class KvCache {
   int64_t block_tokens() const { return block_tokens_; }
   static int64_t bytes_per_block(const ModelConfig& config, int64_t block_tokens);
 
-  // Copies one block in all layers.
-  void copy_block(int32_t from, int32_t to);
+  // Copies blocks (from, to) in all layers, one after the other.
+  void copy_blocks(std::span<const std::pair<int32_t, int32_t>> copies);
 
  private:
   friend class PagedAttention;

@@ -1,16 +1,10 @@
 #include "rollout/engine.hpp"
 
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <c10/core/InferenceMode.h>
-#include <unistd.h>
-
 #include <algorithm>
 
-#include "model/kv_cache.hpp"
-#include "model/logprobs.hpp"
 #include "model/tokenizer.hpp"
 #include "rollout/engine_work.hpp"
+#include "rollout/forward_pass.hpp"
 #include "rollout/random.hpp"
 #include "rollout/sampler.hpp"
 #include "rollout/scheduler.hpp"
@@ -18,48 +12,24 @@
 namespace tracewise {
 namespace {
 
-// A row of a pass's logits that somebody wants.
-struct WantedRow {
-  Sequence* sequence;
-  int64_t row;          // in the packed pass
-  int64_t target = -1;  // index of the scored target token; -1: the row samples
-};
-
-// fp32 rows on the CPU: distributions at temperature 1 and at each row's own temperature.
-struct Distributions {
-  at::Tensor policy_logprobs;  // [R, V]
-  at::Tensor probabilities;    // [R, V]
-  const float* policy(size_t row) const {
-    return policy_logprobs.data_ptr<float>() + static_cast<int64_t>(row) * policy_logprobs.size(1);
-  }
-  std::span<const float> sampled(size_t row) const {
-    const auto vocab = static_cast<size_t>(probabilities.size(1));
-    return {probabilities.data_ptr<float>() + row * vocab, vocab};
-  }
-};
-
-const SamplingParams& sampling_of(const Sequence& s) {
-  return s.group ? s.group->task.sampling : s.probe->request.sampling;
-}
-
 class PagedEngine final : public Engine {
  public:
-  PagedEngine(const EngineOptions& options, const ModelConfig& model, at::Device device,
-              const Tokenizer* tokenizer)
+  PagedEngine(const EngineOptions& options, int64_t max_context, const Tokenizer* tokenizer,
+              std::unique_ptr<ForwardPass> forward)
       : options_(options),
-        decoder_(model, Decoder::Mode::kInference, device),
-        cache_(model, options.kv_blocks, options.block_tokens, device),
+        max_context_(max_context),
+        forward_(std::move(forward)),
         scheduler_(options.kv_blocks, options.block_tokens, options.max_sequences,
                    options.max_batch_tokens),
         tokenizer_(tokenizer) {}
 
   void submit(GroupTask task) override {
     const auto prompt = static_cast<int64_t>(task.prompt.tokens.size());
-    if (prompt < 1 || prompt >= decoder_.config().max_context) {
+    if (prompt < 1 || prompt >= max_context_) {
       const Failure failure{FailureClass::kPromptTooLong,
                             "a prompt of " + std::to_string(prompt) +
                                 " tokens leaves no room in the model's context of " +
-                                std::to_string(decoder_.config().max_context)};
+                                std::to_string(max_context_)};
       for (uint32_t s = 0; s < task.samples; ++s)
         ready_.rollouts.push_back(stamped(failed_rollout(task, s, failure)));
       return;
@@ -86,8 +56,7 @@ class PagedEngine final : public Engine {
         lease == nullptr
             ? Failure{FailureClass::kProbe,
                       "lease " + std::to_string(work->request.lease) + " is not known here"}
-            : check_probe(work->request, static_cast<int64_t>(lease->tokens.size()),
-                          decoder_.config().max_context);
+            : check_probe(work->request, static_cast<int64_t>(lease->tokens.size()), max_context_);
     if (result.failure.failed()) {
       ready_.probes.push_back(std::move(result));
       return;
@@ -113,13 +82,12 @@ class PagedEngine final : public Engine {
   void cancel(GroupKey key) override { cancelled_.push_back(key); }
 
   Result<void> set_weights(WeightsPtr weights) override {
-    TW_TRY(decoder_.load(*weights));
+    TW_TRY(forward_->set_weights(*weights));
     version_ = weights->version();
     return {};
   }
 
   EngineOutput step(Clock::time_point now) override {
-    const c10::InferenceMode inference;
     now_ = now;
     scheduler_.expire(now);
     end_cancelled();
@@ -139,7 +107,7 @@ class PagedEngine final : public Engine {
   void run(const Pass& pass) {
     const auto start = Clock::now();
     const std::vector<WantedRow> wanted = wanted_rows(pass);
-    const Distributions distributions = compute(pass, wanted);
+    const Distributions distributions = forward_->run(pass, wanted);
     for (const PassItem& item : pass.items) {
       item.sequence->cached += item.tokens;
       if (item.sequence->probe) {
@@ -166,61 +134,6 @@ class PagedEngine final : public Engine {
         stats_.probe_seconds += share;
       }
     }
-  }
-
-  std::vector<WantedRow> wanted_rows(const Pass& pass) const {
-    std::vector<WantedRow> wanted;
-    int64_t start = 0;
-    for (const PassItem& item : pass.items) {
-      Sequence& s = *item.sequence;
-      const int64_t end = s.cached + item.tokens;
-      if (s.kind == Sequence::Kind::kScore) {
-        const auto targets = static_cast<int64_t>(s.probe->request.target_tokens.size());
-        for (int64_t i = 0; i < targets; ++i) {
-          const int64_t row = predicting_row(first_target(s.probe->request, s.sample) + i);
-          if (row >= s.cached && row < end) wanted.push_back({&s, start + row - s.cached, i});
-        }
-      } else if (end == static_cast<int64_t>(s.tokens.size())) {
-        wanted.push_back({&s, start + predicting_row(item.tokens)});
-      }
-      start += item.tokens;
-    }
-    return wanted;
-  }
-
-  Distributions compute(const Pass& pass, const std::vector<WantedRow>& wanted) {
-    for (const auto& [from, to] : pass.copies) cache_.copy_block(from, to);
-    std::vector<int64_t> tokens, positions, rows;
-    std::vector<float> temperatures;
-    std::vector<PagedChunk> chunks;
-    for (const PassItem& item : pass.items) {
-      const Sequence& s = *item.sequence;
-      for (int64_t t = s.cached; t < s.cached + item.tokens; ++t) {
-        tokens.push_back(s.tokens[t]);
-        positions.push_back(t);
-      }
-      chunks.push_back({s.blocks, s.cached, item.tokens});
-    }
-    for (const WantedRow& w : wanted) {
-      rows.push_back(w.row);
-      const float t = w.target >= 0 ? 1.0f : sampling_of(*w.sequence).temperature;
-      temperatures.push_back(t == 0 ? 1.0f : t);
-    }
-    const auto on_device = [&](const std::vector<int64_t>& x) {
-      return at::tensor(x, at::kLong).to(decoder_.device());
-    };
-    PagedAttention attention(cache_, std::move(chunks));
-    const at::Tensor hidden = decoder_.hidden(on_device(tokens), on_device(positions), attention);
-    if (wanted.empty()) return {};
-    const at::Tensor logits =
-        decoder_.logits(hidden.index_select(0, on_device(rows))).to(at::kCPU);  // [R, V]
-    Distributions result;
-    result.policy_logprobs = at::log_softmax(logits, -1);
-    const bool plain =
-        std::all_of(temperatures.begin(), temperatures.end(), [](float t) { return t == 1.0f; });
-    result.probabilities = plain ? result.policy_logprobs.exp()
-                                 : at::softmax(logits / at::tensor(temperatures).unsqueeze(1), -1);
-    return result;
   }
 
   void use_row(const WantedRow& wanted, const Distributions& distributions, size_t row) {
@@ -299,8 +212,8 @@ class PagedEngine final : public Engine {
     const auto& stops = options_.stop_tokens;
     const bool stopped = std::find(stops.begin(), stops.end(), s.tokens.back()) != stops.end() ||
                          completes_stop_string(s, options_.stop_strings, tokenizer_);
-    const bool full = length - s.prompt_tokens >= sampling_of(s).max_new_tokens ||
-                      length >= decoder_.config().max_context;
+    const bool full =
+        length - s.prompt_tokens >= sampling_of(s).max_new_tokens || length >= max_context_;
     if (!stopped && !full) return;
     if (s.probe) {
       const ProbeRequest& request = s.probe->request;
@@ -361,8 +274,8 @@ class PagedEngine final : public Engine {
   }
 
   EngineOptions options_;
-  Decoder decoder_;
-  KvCache cache_;
+  int64_t max_context_;
+  std::unique_ptr<ForwardPass> forward_;
   Scheduler scheduler_;
   const Tokenizer* tokenizer_;
   uint64_t version_ = 0;
@@ -372,32 +285,17 @@ class PagedEngine final : public Engine {
   EngineStats stats_;
 };
 
-// Blocks for max_sequences whole contexts, but no more than a quarter of this machine's memory.
-int64_t default_blocks(const EngineOptions& options, const ModelConfig& model) {
-  const int64_t context = (model.max_context + options.block_tokens - 1) / options.block_tokens;
-  const int64_t memory = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE) / 4;
-  const int64_t affordable = memory / KvCache::bytes_per_block(model, options.block_tokens);
-  return std::max(context, std::min(context * options.max_sequences, affordable));
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Engine>> make_engine(const EngineOptions& options, const ModelConfig& model,
                                             WeightsPtr weights, const Tokenizer* tokenizer) {
   TW_TRY(check_engine_options(options, tokenizer != nullptr));
-  TW_ASSIGN(const at::Device device, parse_device(options.device));
-  at::set_num_threads(options.threads);
-  EngineOptions sized = options;
-  if (sized.kv_blocks == 0) sized.kv_blocks = default_blocks(options, model);
-  try {
-    auto engine = std::make_unique<PagedEngine>(sized, model, device, tokenizer);
-    TW_TRY(engine->set_weights(std::move(weights)));
-    return std::unique_ptr<Engine>(std::move(engine));
-  } catch (const std::exception& e) {
-    return Error{ErrorClass::kResource,
-                 "no memory for an engine with a cache of " + std::to_string(sized.kv_blocks) +
-                     " blocks (lower engine.max_sequences or engine.kv_blocks): " + e.what()};
-  }
+  const EngineOptions all = sized(options, model);
+  TW_ASSIGN(auto forward, make_forward_pass(all, model));
+  auto engine =
+      std::make_unique<PagedEngine>(all, model.max_context, tokenizer, std::move(forward));
+  TW_TRY(engine->set_weights(std::move(weights)));
+  return std::unique_ptr<Engine>(std::move(engine));
 }
 
 }  // namespace tracewise

@@ -18,17 +18,18 @@ using Clock = std::chrono::steady_clock;
 class Tokenizer;
 
 struct EngineOptions {
-  uint32_t generator = 0;     // written into Rollout::generator
-  uint64_t seed = 0;          // of the run; see rollout/random.hpp
-  int32_t block_tokens = 16;  // tokens of one KV block; a multiple of 16
-  int64_t kv_blocks = 0;      // blocks of the cache; 0: as many as max_sequences full contexts need
+  uint32_t generator = 0;       // written into Rollout::generator
+  uint64_t seed = 0;            // of the run; see rollout/random.hpp
+  int32_t block_tokens = 16;    // tokens of one KV block; a multiple of 16
+  int64_t kv_blocks = 0;        // blocks of the cache; 0: as max_sequences full contexts need
   int32_t max_sequences = 512;  // sequences that decode side by side
-  int32_t max_batch_tokens =
-      4096;                    // tokens of one packed pass (decode + prefill chunks + probe tails)
-  int64_t lease_ms = 30000;    // how long a finished rollout keeps its blocks unasked
-  int threads = 1;             // compute threads of one step
-  std::string device = "cpu";  // "cpu" or "cuda:N"
-  bool stream = false;         // whether step() hands out every token as it is sampled
+  // Tokens of one packed pass (decode + prefill chunks + probe tails); 0: 512 on the CPU, else
+  // 4096.
+  int32_t max_batch_tokens = 0;
+  int64_t lease_ms = 30000;               // how long a finished rollout keeps its blocks unasked
+  int threads = 1;                        // compute threads of one step
+  std::string device = "cpu";             // "cpu" or "cuda:N"
+  bool stream = false;                    // whether step() hands out every token as it is sampled
   std::vector<int32_t> stop_tokens;       // a sampled one ends the response and belongs to it
   std::vector<std::string> stop_strings;  // the token that completes one ends the response
 };

@@ -115,8 +115,8 @@ Result<void> check_engine_options(const EngineOptions& options, bool has_tokeniz
     return refuse("block_tokens", options.block_tokens, "a multiple of 16");
   if (options.kv_blocks < 0) return refuse("kv_blocks", options.kv_blocks, "0 (automatic) or more");
   if (options.max_sequences < 1) return refuse("max_sequences", options.max_sequences, "1 or more");
-  if (options.max_batch_tokens < 1)
-    return refuse("max_batch_tokens", options.max_batch_tokens, "1 or more");
+  if (options.max_batch_tokens < 0)
+    return refuse("max_batch_tokens", options.max_batch_tokens, "0 (automatic) or more");
   if (options.threads < 1) return refuse("threads", options.threads, "1 or more");
   if (!options.stop_strings.empty() && !has_tokenizer)
     return bad_input("engine.stop_strings needs a model with a tokenizer");

@@ -19,6 +19,11 @@ struct ProbeWork {
   int64_t unfinished = 0;  // sequences still at work
 };
 
+// How a sequence's next token is drawn.
+inline const SamplingParams& sampling_of(const Sequence& s) {
+  return s.group ? s.group->task.sampling : s.probe->request.sampling;
+}
+
 // Index of the first target token in a kScore sequence, whose tokens are prefix + probe + target.
 inline int64_t first_target(const ProbeRequest& request, int64_t boundary) {
   return request.prefix_ends[boundary] + static_cast<int64_t>(request.probe_tokens.size());

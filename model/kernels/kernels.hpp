@@ -47,6 +47,14 @@ struct AttentionHead {
   float* dv = nullptr;
 };
 
+// All heads of one token: out = softmax(scale q K^T) V over the first `keys` keys.
+struct TokenAttention {
+  int64_t heads = 0, kv_heads = 0, head_dim = 0, keys = 0;
+  float scale = 1;
+  const float* q = nullptr;  // [heads, head_dim]
+  float* out = nullptr;      // [heads, head_dim]
+};
+
 struct Table {
   const char* name;  // "avx512", "avx2", "generic"
 
@@ -80,15 +88,17 @@ struct Table {
   // Copies one head's key and value into slot `slot` of their panels.
   void (*write_key)(const float* k, int64_t head_dim, int64_t slot, float* panel);
   void (*write_value)(const float* v, int64_t head_dim, int64_t slot, float* panel);
-  // out [hd] = softmax(scale q K^T) V over the first `keys` keys. key_panels[i], value_panels[i]
-  // hold keys 16i..16i+15. scratch: round_up(keys, 16) floats. Returns the log of the denominator.
-  float (*attend)(const float* q, int64_t head_dim, float scale, int64_t keys,
-                  const float* const* key_panels, const float* const* value_panels, float* scratch,
-                  float* out);
+  // One token over the panels of its sequence: key_panels[i], value_panels[i] hold keys 16i..16i+15
+  // of kv head 0; those of the other kv heads follow. scratch: attend_scratch_size(keys) floats.
+  void (*attend)(const TokenAttention& token, const float* const* key_panels,
+                 const float* const* value_panels, float* scratch);
   // Whole sequence and head; `scratch` has attention_scratch_size(T, hd) floats.
   void (*causal_attention)(const AttentionHead& head, float* scratch);
   void (*causal_attention_backward)(const AttentionHead& head, float* scratch);
 };
+
+// Scores of four heads.
+inline constexpr int64_t attend_scratch_size(int64_t keys) { return 4 * round_up(keys, kLanes); }
 
 // Scratch of the two causal kernels: keys and values in panels, keys in rows, two gradients, and
 // scores and rows of four queries.

@@ -29,20 +29,33 @@ inline void store_part(float* p, v16 x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = x[i];
 }
 
-// Sum and maximum of the lanes, pairwise: the same order on every instruction set.
-inline float sum(v16 x) {
-  float a[16];
-  store(a, x);
-  for (int width = 8; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) a[i] += a[i + width];
-  return a[0];
-}
 inline __attribute__((always_inline)) v16 max(v16 a, v16 b) { return a > b ? a : b; }
 inline __attribute__((always_inline)) v16 min(v16 a, v16 b) { return a < b ? a : b; }
-inline float max_lane(v16 x) {
-  float best = x[0];
-  for (int i = 1; i < 16; ++i) best = x[i] > best ? x[i] : best;
-  return best;
+// Lane i of the result is lane i + n of x, for i + n < 16.
+template <int n>
+inline __attribute__((always_inline)) v16 lanes_down(v16 x) {
+  return __builtin_shufflevector(x, x, n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7, n + 8,
+                                 n + 9, n + 10, n + 11, n + 12, n + 13, n + 14, n + 15);
+}
+
+// Sum and maximum of the lanes, pairwise: the same order on every instruction set.
+inline __attribute__((always_inline)) float sum(v16 x) {
+  x += lanes_down<8>(x);
+  x += lanes_down<4>(x);
+  x += lanes_down<2>(x);
+  return (x + lanes_down<1>(x))[0];
+}
+inline __attribute__((always_inline)) float max_lane(v16 x) {
+  x = max(x, lanes_down<8>(x));
+  x = max(x, lanes_down<4>(x));
+  x = max(x, lanes_down<2>(x));
+  return max(x, lanes_down<1>(x))[0];
+}
+
+// x in the first n lanes, `fill` in the rest.
+inline __attribute__((always_inline)) v16 keep_lanes(v16 x, int64_t n, float fill) {
+  const v16i lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return lane < static_cast<int32_t>(n) ? x : splat(fill);
 }
 
 // e^x to 2 ulp on [-87, 88], clamped outside: 2^n * p(r), |r| <= ln2/2, p of degree 6.

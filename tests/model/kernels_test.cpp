@@ -196,36 +196,43 @@ TEST_CASE("the gradients of attention equal the derivatives written out") {
   }
 }
 
-TEST_CASE("a query over scattered panels has the bits of the packed sequence") {
-  const int64_t tokens = 21, hd = 24;
-  const Attention x(tokens, hd);
+TEST_CASE("a token over scattered panels has the bits of the packed sequence in all its heads") {
+  const int64_t tokens = 21, hd = 24, kv_heads = 3, shared = 2, heads = kv_heads * shared;
+  const auto q = random_floats(tokens * heads * hd, 1),
+             k = random_floats(tokens * kv_heads * hd, 2),
+             v = random_floats(tokens * kv_heads * hd, 3);
   for (const Table* table : tables()) {
-    std::vector<float> out(tokens * hd), lse(tokens);
+    std::vector<float> out(q.size()), lse(tokens * heads);
     std::vector<float> scratch(kernels::attention_scratch_size(tokens, hd));
-    kernels::AttentionHead head;
-    head.tokens = tokens;
-    head.head_dim = head.q_stride = head.kv_stride = hd;
-    head.lse_stride = 1;
-    head.scale = 0.25f;
-    head.q = x.q.data(), head.k = x.k.data(), head.v = x.v.data();
-    head.out = out.data(), head.lse = lse.data();
-    table->causal_attention(head, scratch.data());
-
-    std::vector<float> keys(2 * kernels::key_panel_size(hd)),
-        values(2 * kernels::value_panel_size(hd));
-    // The second panel lies before the first.
-    const float* key_panels[] = {keys.data() + kernels::key_panel_size(hd), keys.data()};
-    const float* value_panels[] = {values.data() + kernels::value_panel_size(hd), values.data()};
-    for (int64_t t = 0; t < tokens; ++t) {
-      table->write_key(&x.k[t * hd], hd, t % 16, const_cast<float*>(key_panels[t / 16]));
-      table->write_value(&x.v[t * hd], hd, t % 16, const_cast<float*>(value_panels[t / 16]));
+    for (int64_t h = 0; h < heads; ++h) {
+      kernels::AttentionHead head;
+      head.tokens = tokens, head.head_dim = hd, head.scale = 0.25f;
+      head.q_stride = heads * hd, head.kv_stride = kv_heads * hd, head.lse_stride = heads;
+      head.q = &q[h * hd], head.k = &k[h / shared * hd], head.v = &v[h / shared * hd];
+      head.out = &out[h * hd], head.lse = &lse[h];
+      table->causal_attention(head, scratch.data());
     }
-    std::vector<float> one(hd), scores(32);
+    const int64_t key_size = kernels::key_panel_size(hd),
+                  value_size = kernels::value_panel_size(hd);
+    std::vector<float> keys(2 * kv_heads * key_size), values(2 * kv_heads * value_size);
+    // The second panel lies before the first.
+    float* key_panels[] = {&keys[kv_heads * key_size], &keys[0]};
+    float* value_panels[] = {&values[kv_heads * value_size], &values[0]};
+    for (int64_t t = 0; t < tokens; ++t) {
+      for (int64_t h = 0; h < kv_heads; ++h) {
+        const int64_t from = (t * kv_heads + h) * hd;
+        table->write_key(&k[from], hd, t % 16, key_panels[t / 16] + h * key_size);
+        table->write_value(&v[from], hd, t % 16, value_panels[t / 16] + h * value_size);
+      }
+    }
     for (int64_t t : {0, 15, 16, 20}) {
-      const float l = table->attend(&x.q[t * hd], hd, 0.25f, t + 1, key_panels, value_panels,
-                                    scores.data(), one.data());
-      CHECK(l == lse[t]);
-      CHECK(std::equal(one.begin(), one.end(), out.begin() + t * hd));
+      std::vector<float> one(heads * hd), scores(kernels::attend_scratch_size(t + 1));
+      kernels::TokenAttention token;
+      token.heads = heads, token.kv_heads = kv_heads, token.head_dim = hd, token.keys = t + 1;
+      token.scale = 0.25f, token.q = &q[t * heads * hd], token.out = one.data();
+      table->attend(token, key_panels, value_panels, scores.data());
+      INFO(table->name << " token " << t);
+      CHECK(std::equal(one.begin(), one.end(), out.begin() + t * heads * hd));
     }
   }
 }
