@@ -9,6 +9,13 @@ namespace {
 // How often an idle engine looks after its leases.
 constexpr std::chrono::seconds kIdleTick{1};
 
+// Rollouts travel together: a message for each would wake a tracer for each, and tracers decide on
+// whole groups. Long against a step of a tiny model, short against one rollout of a large one.
+constexpr std::chrono::milliseconds kGather{20};
+
+// Engine steps in a row while no message waits.
+constexpr int kStepsPerTick = 16;
+
 // Outside, a lease carries the epoch of its engine, because an engine that replaces a dead one
 // counts its leases from the start again, and requests for the old ones may still be on their way.
 constexpr int kEpochShift = 48;
@@ -50,7 +57,9 @@ GeneratorShell::behavior_type GeneratorShell::make_behavior() {
       [this](const WeightsReady& ready) { return take_weights(ready); },
       [this](tick_atom) {
         seen();
-        step();
+        ticking_ = idle_tick_ = false;
+        for (int i = 0; i == 0 || (i < kStepsPerTick && busy() && mailbox().empty()); ++i) step();
+        schedule();
       },
   };
 }
@@ -130,13 +139,12 @@ void GeneratorShell::release(const std::vector<uint64_t>& leases) {
 }
 
 void GeneratorShell::step() {
-  ticking_ = false;
-  idle_tick_ = false;
   set_state("in an engine step");
   EngineOutput output = engine_->step(now());
   set_state("between engine steps");
   const size_t tracers = peers_.tracers.size();
   open_samples_ -= output.rollouts.size();
+  if (!output.rollouts.empty() && !gathering_) gathering_ = now();
   for (Rollout& rollout : output.rollouts) {
     rollout.lease = outer_lease(rollout.lease, incarnation_);
     lanes_[rollout.key.group % tracers].waiting.push_back(std::move(rollout));
@@ -150,13 +158,13 @@ void GeneratorShell::step() {
   for (size_t t = 0; t < results.size(); ++t) {
     if (!results[t].empty()) send(peers_.tracers[t], std::move(results[t]));
   }
-  hand_on();
-  schedule();
+  if (gathering_ && (open_samples_ == 0 || now() - *gathering_ >= kGather)) hand_on();
 }
 
 // Sends tracers what their credit allows. A group all of whose rollouts have left frees its share
 // of this generator's window.
 void GeneratorShell::hand_on() {
+  gathering_.reset();
   std::vector<GroupKey> handed;
   uint32_t samples = 0;
   for (size_t t = 0; t < lanes_.size(); ++t) {
@@ -179,7 +187,7 @@ void GeneratorShell::hand_on() {
 }
 
 void GeneratorShell::schedule() {
-  if (open_samples_ + open_probes_ > 0) {
+  if (busy()) {
     if (!std::exchange(ticking_, true)) send(self(), tick_atom::value);
     return;
   }

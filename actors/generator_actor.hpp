@@ -52,6 +52,7 @@ class GeneratorShell final : public Shell<GeneratorActor> {
   void release(const std::vector<uint64_t>& leases);
   void hand_on();
   void schedule();
+  bool busy() const { return open_samples_ + open_probes_ > 0; }
 
   GeneratorSetup setup_;
   std::unique_ptr<Engine> engine_;
@@ -62,6 +63,7 @@ class GeneratorShell final : public Shell<GeneratorActor> {
   uint64_t incarnation_ = 0;   // epoch in which this engine was made; see outer_lease()
   uint64_t open_samples_ = 0;  // in the engine
   uint64_t open_probes_ = 0;
+  std::optional<TimePoint> gathering_;  // since when rollouts wait to travel together
   bool ticking_ = false;
   bool idle_tick_ = false;
 };

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "messages/check.hpp"
+#include "messages/random.hpp"
 
 namespace tracewise {
 
@@ -30,22 +31,13 @@ class PromptOrder {
   }
 
  private:
-  // SplitMix64 (Steele, Lea, Flood 2014): the same order on every platform and library.
-  static uint64_t mix(uint64_t x) {
-    x += 0x9e3779b97f4a7c15ULL;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-    return x ^ (x >> 31);
-  }
-
-  // Fisher-Yates; the bias of the modulo is below prompts / 2^64.
+  // Fisher and Yates.
   void reorder(uint64_t epoch) {
     order_.resize(prompts_);
     std::iota(order_.begin(), order_.end(), uint64_t{0});
-    const uint64_t key = mix(mix(seed_) ^ epoch);
-    for (uint64_t i = prompts_ - 1; i > 0; --i) {
-      std::swap(order_[i], order_[mix(key + i) % (i + 1)]);
-    }
+    const uint64_t key = SplitMix(SplitMix(seed_).next() ^ epoch).next();
+    for (uint64_t i = prompts_ - 1; i > 0; --i)
+      std::swap(order_[i], order_[SplitMix(key + i).below(i + 1)]);
     epoch_ = epoch;
   }
 

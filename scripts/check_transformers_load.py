@@ -1,25 +1,53 @@
 #!/usr/bin/env python3
-"""Loads model folders that tracewise saved with transformers and compares what both compute.
+"""Loads model folders that tracewise saved with transformers and compares.
 
-    python scripts/check_transformers_load.py DIR... [--score FILE.jsonl]     (needs torch, transformers)
+    scripts/check_transformers_load.py DIR... [--original DIR] [--score FILE.jsonl]
 
-DIR/golden.json, where there is one, holds {"tokens": [N][L], "logits": [N][L][vocab]}; DIR/texts.json holds
-[{"text", "ids" (bos first)}]. FILE.jsonl holds lines {"tokens": [L], "logprobs": [L]} as `tracewise score`
-prints them for the one DIR: log p of each token after those before it; the first has none and counts as 0.
-Differences above 1e-4, other ids or other text end with exit code 1. To try it on the golden models:
-
-    TRACEWISE_SAVE_DIR=/tmp/saved build/release/tests/model/tests_model_io "[save]"
-    python scripts/check_transformers_load.py /tmp/saved/*
+Without torch: the config that transformers reads and the tensors' names, types, shapes and bytes must be those of
+the folder of the same name in --original, which transformers wrote itself. With torch: the
+models compute DIR/golden.json's {"tokens": [N][L], "logits": [N][L][vocab]} to 1e-4, and the lines {"tokens": [L],
+"logprobs": [L]} of FILE.jsonl as `tracewise score` prints them for the one DIR (log p of each token after those
+before it; the first has none and counts as 0). Both: DIR/texts.json holds [{"text", "ids" (bos first)}].
+Differences end with exit code 1. scripts/check_transformers runs it on the golden models.
 """
 import argparse
 import json
 import pathlib
 import sys
 
-import torch
+import safetensors
 import transformers
 
+try:
+    import torch
+except ImportError:
+    torch = None
+
 TOLERANCE = 1e-4
+
+
+def tensors(folder):
+    return {name: (tensor["dtype"], tensor["shape"], bytes(tensor["data"]))
+            for name, tensor in safetensors.deserialize((folder / "model.safetensors").read_bytes())}
+
+
+def settings(config):
+    every = config.to_dict()
+    if every.get("head_dim") is None:  # Qwen2's has none and means this
+        every["head_dim"] = config.hidden_size // config.num_attention_heads
+    return {key: value for key, value in every.items() if key not in ("_name_or_path", "transformers_version")}
+
+
+def check_files(folder, original):
+    """What differs between two folders for transformers."""
+    wrong = []
+    ours, theirs = (settings(transformers.AutoConfig.from_pretrained(f)) for f in (folder, original))
+    wrong += [f"config {key}: {ours.get(key)!r}, not {theirs.get(key)!r}"
+              for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
+    ours, theirs = tensors(folder), tensors(original)
+    wrong += [f"tensor {name} differs" for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
+    print(f"{folder}: config and {len(ours)} tensors: " + ("; ".join(wrong) or "as transformers wrote them"))
+    return not wrong
 
 
 def check_logits(model, golden):
@@ -42,16 +70,21 @@ def check_text(tokenizer, row):
     return ids == row["ids"] and tokenizer.decode(ids, skip_special_tokens=True) == row["text"]
 
 
-def check_folder(folder, score):
+def check_model(folder, score):
+    """What transformers says of the loading, and (name, difference) of all that is to be equal."""
     model, report = transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True)
-    wrong = [f"{key}: {value}" for key, value in report.items() if value]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     checked = []
     if (folder / "golden.json").exists():
         checked.append(("logits", check_logits(model, json.loads((folder / "golden.json").read_text()))))
     for line in score:
         checked.append(("logprobs", check_score(model, json.loads(line))))
+    return [f"{key}: {value}" for key, value in report.items() if value], checked
+
+
+def check_folder(folder, score):
+    wrong, checked = check_model(folder, score) if torch else ([], [])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     wrong += [f"{what} differ by {difference:.2e}" for what, difference in checked if not difference <= TOLERANCE]
     rows = json.loads((folder / "texts.json").read_text()) if (folder / "texts.json").exists() else []
     wrong += [f"text {row['text']!r} has other ids" for row in rows if not check_text(tokenizer, row)]
@@ -66,9 +99,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=pathlib.Path)
     parser.add_argument("--score", type=pathlib.Path, help="what `tracewise score` printed for the folder")
+    parser.add_argument("--original", type=pathlib.Path, help="folder of the folders that transformers wrote")
     args = parser.parse_args()
+    if not torch and not args.original:
+        parser.error("without torch, --original is needed")
     score = args.score.read_text().splitlines() if args.score else []
     results = [check_folder(folder, score) for folder in args.folders]
+    if args.original:
+        results += [check_files(folder, args.original / folder.name) for folder in args.folders]
     sys.exit(0 if all(results) else 1)
 
 

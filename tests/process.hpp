@@ -8,26 +8,28 @@
 
 #include <chrono>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "tests/temp_dir.hpp"
+
 namespace tracewise {
 
-// Started with its output in two files; killed when the object dies.
+// Started with its output in two files, and its input from one; killed when the object dies.
 class Process {
  public:
-  Process(const std::vector<std::string>& words, const std::filesystem::path& output_base)
+  Process(const std::vector<std::string>& words, const std::filesystem::path& output_base,
+          const std::string& input = "/dev/null")
       : out_(output_base.string() + ".out"), err_(output_base.string() + ".err") {
     std::vector<char*> argv;
     for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
     argv.push_back(nullptr);
     pid_ = ::fork();
     if (pid_ != 0) return;
-    redirect(out_, STDOUT_FILENO);
-    redirect(err_, STDERR_FILENO);
+    redirect(input, STDIN_FILENO, O_RDONLY);
+    redirect(out_, STDOUT_FILENO, O_WRONLY | O_CREAT | O_TRUNC);
+    redirect(err_, STDERR_FILENO, O_WRONLY | O_CREAT | O_TRUNC);
     ::execv(argv[0], argv.data());
     ::_exit(127);
   }
@@ -57,22 +59,33 @@ class Process {
     }
   }
 
-  std::string out() const { return text(out_); }
-  std::string err() const { return text(err_); }
+  std::string out() const { return slurp(out_); }
+  std::string err() const { return slurp(err_); }
 
  private:
-  static void redirect(const std::string& file, int to) {
-    const int from = ::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    ::dup2(from, to);
-  }
-  static std::string text(const std::string& file) {
-    std::ostringstream text;
-    text << std::ifstream(file).rdbuf();
-    return text.str();
+  static void redirect(const std::string& file, int to, int flags) {
+    const int from = ::open(file.c_str(), flags, 0644);
+    if (from < 0 || ::dup2(from, to) < 0) ::_exit(127);
   }
 
   std::string out_, err_;
   pid_t pid_ = -1;
 };
+
+struct Finished {
+  int exit_code = -1;  // as Process::wait()
+  std::string out;
+  std::string err;
+};
+
+// `tracewise args...` with `input` on its standard input.
+inline Finished run_tracewise(const std::vector<std::string>& args, const std::string& input = "") {
+  const TempDir dir;
+  std::vector<std::string> words = {TRACEWISE_BINARY};
+  words.insert(words.end(), args.begin(), args.end());
+  Process process(words, dir / "run", dir.put("in", input).string());
+  const int exit_code = process.wait();
+  return {exit_code, process.out(), process.err()};
+}
 
 }  // namespace tracewise

@@ -36,7 +36,7 @@ struct Lengths {
 
 Lengths lengths(const DemoOptions& options) {
   const bool jump = options.task == "jump";
-  Lengths normal = jump ? Lengths{3000, 40} : Lengths{2200, 70};
+  Lengths normal = jump ? Lengths{3000, 40} : Lengths{2200, 90};
   if (options.quick) normal = {jump ? 1500 : 1400, 22};
   if (options.warm_start_steps > 0) normal.sft_steps = options.warm_start_steps;
   if (options.budget_seconds > 0) normal.budget_seconds = options.budget_seconds;
@@ -129,9 +129,10 @@ class Demo {
   // The config of a method's run, without what the method itself sets.
   std::vector<std::string> common_sets(const std::string& key) const {
     const double budget = lengths(result_.options).budget_seconds;
+    const double early = std::min(0.5, budget / 16);  // the last one before the time is over
     std::string points = "[";
     for (int i = 1; i <= 4; ++i)
-      points += (i > 1 ? ", " : "") + std::to_string(budget * i / 4 - 0.5);
+      points += (i > 1 ? ", " : "") + std::to_string(budget * i / 4 - early);
     return {set("model.dir", start_),
             set("data.prompts", files_.prompts),
             set("data.eval_prompts", files_.curve),

@@ -1,6 +1,6 @@
 #include <catch2/catch.hpp>
 
-#include "tests/launch/process.hpp"
+#include "tests/process.hpp"
 
 namespace tracewise {
 namespace {

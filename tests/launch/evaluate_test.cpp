@@ -10,8 +10,8 @@
 
 #include "actors/eval_run.hpp"
 #include "model/scorer.hpp"
-#include "tests/launch/process.hpp"
 #include "tests/launch/tiny_demo.hpp"
+#include "tests/process.hpp"
 
 namespace tracewise {
 namespace {

@@ -3,8 +3,8 @@
 #include <sstream>
 
 #include "rollout/engine.hpp"
-#include "tests/launch/process.hpp"
 #include "tests/launch/tiny_demo.hpp"
+#include "tests/process.hpp"
 
 namespace tracewise {
 namespace {

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "tests/launch/process.hpp"
+#include "tests/process.hpp"
 
 namespace tracewise {
 namespace {

@@ -4,8 +4,8 @@
 
 #include "launch/trace_view.hpp"
 #include "launch/tracing.hpp"
-#include "tests/launch/process.hpp"
 #include "tests/launch/tiny_demo.hpp"
+#include "tests/process.hpp"
 
 namespace tracewise {
 namespace {

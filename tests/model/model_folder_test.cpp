@@ -247,7 +247,7 @@ TEST_CASE("the end tokens of generation_config.json are the ones that count") {
   CHECK_THAT(load_error(folder).message, Catch::Contains("holds 24"));
 }
 
-// Hidden: scripts/check_transformers_load.py runs on what it writes.
+// Hidden: scripts/check_transformers compares what it writes.
 TEST_CASE("golden models saved again for transformers", "[.][save]") {
   const char* target = std::getenv("TRACEWISE_SAVE_DIR");
   REQUIRE(target != nullptr);
