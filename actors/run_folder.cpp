@@ -208,6 +208,15 @@ Result<std::unique_ptr<RunFolder>> RunFolder::open(const fs::path& root) {
   return folder;
 }
 
+Result<void> RunFolder::remove(const fs::path& root) {
+  std::error_code failure;
+  if (!fs::exists(root / "run.db", failure)) return {};
+  TW_ASSIGN(const auto folder, open(root));
+  fs::remove_all(root, failure);
+  if (failure) return os_error(root, "cannot be removed", failure.value());
+  return {};
+}
+
 RunFolder::~RunFolder() { ::close(lock_); }  // gives the flock back
 
 Result<Checkpoint> RunFolder::write_checkpoint(

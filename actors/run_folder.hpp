@@ -2,7 +2,7 @@
 //
 //   config.toml               resolved, as the run was started
 //   run.db                    ledger, run values, metrics, logged rollouts (SQLite, WAL)
-//   metrics.jsonl             a line a step
+//   metrics.jsonl             a line a step, and one an evaluation
 //   events.out.tfevents.*     the same for TensorBoard
 //   checkpoints/step-N/       model/ (Hugging Face folder), optimizer.safetensors, state.json
 //   checkpoints/best          -> step-N with the best eval/accuracy
@@ -56,6 +56,10 @@ class RunFolder {
 
   // Locks the folder of an earlier run, so that it can be resumed.
   static Result<std::unique_ptr<RunFolder>> open(const std::filesystem::path& root);
+
+  // Removes an earlier run with all its files; does nothing where there is none. kBadInput while
+  // another process uses it.
+  static Result<void> remove(const std::filesystem::path& root);
 
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;

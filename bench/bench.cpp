@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 
 namespace tracewise::bench {
 namespace {
@@ -45,6 +46,22 @@ BenchResult summarise(std::string name, std::string unit, std::string reference,
   result.ratio = median(ratios);
   result.spread = (*high - *low) / result.ratio;
   return result;
+}
+
+std::string results_json(const std::vector<BenchResult>& results) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const BenchResult& r : results) {
+    list.push_back({{"name", r.name},
+                    {"value", r.value},
+                    {"unit", r.unit},
+                    {"reference", r.reference},
+                    {"reference_value", r.reference_value},
+                    {"ratio", r.ratio},
+                    {"spread", r.spread},
+                    {"goal", r.goal},
+                    {"met", r.met()}});
+  }
+  return list.dump(2) + "\n";
 }
 
 Result<double> run_reference(const BenchOptions& options, const std::vector<std::string>& words) {

@@ -54,6 +54,10 @@ Result<std::vector<BenchResult>> bench_probe(const BenchOptions& options);
 // Steps/s of a run of the actors against the same parts called in a plain loop.
 Result<std::vector<BenchResult>> bench_actors(const BenchOptions& options);
 
+// The list for scripts: [{"name", "value", "unit", "reference", "reference_value", "ratio",
+// "spread", "goal", "met"}].
+std::string results_json(const std::vector<BenchResult>& results);
+
 // --- for the benchmarks themselves ---------------------------------------------------------------
 
 // Median of several ratios, with the spread and the medians of both sides.

@@ -2,8 +2,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "bench/bench.hpp"
@@ -25,16 +25,15 @@ void print_result(const bench::BenchResult& r) {
   std::fflush(stdout);
 }
 
-nlohmann::json to_json(const bench::BenchResult& r) {
-  return {{"name", r.name},
-          {"value", r.value},
-          {"unit", r.unit},
-          {"reference", r.reference},
-          {"reference_value", r.reference_value},
-          {"ratio", r.ratio},
-          {"spread", r.spread},
-          {"goal", r.goal},
-          {"met", r.met()}};
+Result<void> check_names(const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    bool known = false;
+    for (const bench::NamedBenchmark& b : bench::benchmarks()) known = known || name == b.name;
+    if (!known)
+      return bad_input("there is no benchmark " + name +
+                       "; there are decode, train, probe and actors");
+  }
+  return {};
 }
 
 }  // namespace
@@ -53,36 +52,35 @@ int cmd_bench(const Args& args) {
   app.add_option("names", names, "decode, train, probe, actors; none: all");
   app.add_option("--json", json, "also write the results here")->type_name("FILE");
   app.add_option("--threads", options.threads, "compute threads of both sides")
-      ->capture_default_str();
-  app.add_option("--repetitions", options.repetitions, "of each benchmark")->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--repetitions", options.repetitions, "of each benchmark")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
   app.add_option("--python", options.python, "interpreter with torch and transformers");
   app.add_flag("--check", check, "exit code 3 if a goal is not met");
   if (const auto exit = parse_args(app, args)) return *exit;
 
-  for (const std::string& name : names) {
-    bool known = false;
-    for (const bench::NamedBenchmark& b : bench::benchmarks()) known = known || name == b.name;
-    if (!known)
-      return fail(bad_input("there is no benchmark " + name +
-                            "; there are decode, train, probe and actors"));
+  if (const auto known = check_names(names); !known.ok()) return fail(known.error());
+  if (!json.empty()) {
+    if (const auto possible = check_writable(json); !possible.ok()) return fail(possible.error());
   }
   print_header();
-  nlohmann::json results = nlohmann::json::array();
-  bool met = true;
+  std::vector<bench::BenchResult> results;
   for (const bench::NamedBenchmark& b : bench::benchmarks()) {
     if (!names.empty() && std::find(names.begin(), names.end(), b.name) == names.end()) continue;
     const auto measured = b.run(options);
     if (!measured.ok()) return fail(measured.error());
     for (const bench::BenchResult& result : *measured) {
       print_result(result);
-      results.push_back(to_json(result));
-      met = met && result.met();
+      results.push_back(result);
     }
-  }
-  if (!json.empty()) {
-    if (auto written = write_file(json, results.dump(2) + "\n"); !written.ok())
+    if (json.empty()) continue;  // written after each, so that a later one's failure loses nothing
+    if (auto written = write_file(json, bench::results_json(results)); !written.ok())
       return fail(written.error());
   }
+  const bool met =
+      std::all_of(results.begin(), results.end(), [](const auto& r) { return r.met(); });
   return met || !check ? kExitDone : kExitGoalNotReached;
 }
 

@@ -90,8 +90,10 @@ Result<BenchResult> live_against_prefill(const BenchOptions& options, const Work
   return result;
 }
 
-// Share of the compute time that probing takes in the demo's SSPO run, from a short warm start.
+// Share of a step's time that the generators probe in the demo's SSPO run, with its threads and
+// from its warm start.
 Result<BenchResult> share_of_step(const BenchOptions& options, const Workload& workload) {
+  constexpr double kSteps = 8, kGenerators = 2;
   TW_ASSIGN(const auto warm, warm_model(options, workload));
   std::vector<double> probing, all;
   for (int r = 0; r < options.repetitions; ++r) {
@@ -99,11 +101,12 @@ Result<BenchResult> share_of_step(const BenchOptions& options, const Workload& w
     std::filesystem::remove_all(options.dir / "probe-run", ignored);
     TW_ASSIGN(const Config config,
               sspo_config(options, workload,
-                          {"model.dir=" + warm.string(), "run.steps=8",
+                          {"model.dir=" + warm.string(), "run.steps=8", "run.generators=2",
+                           "engine.threads=1", "trainer.threads=2",
                            "run.dir=" + (options.dir / "probe-run").string()}));
     TW_ASSIGN(const RunSummary summary, start_training(config, {}, {}, nullptr));
-    probing.push_back(summary.probe_seconds);
-    all.push_back(summary.train_seconds);
+    probing.push_back(summary.probe_seconds / kGenerators / kSteps);
+    all.push_back(summary.train_seconds / kSteps);
   }
   BenchResult result = summarise("probing in a training step", "s", "the whole step", probing, all);
   result.goal = 0.08;

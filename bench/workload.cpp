@@ -17,13 +17,14 @@ Result<Workload> make_workload(const BenchOptions& options) {
 }
 
 Result<std::filesystem::path> warm_model(const BenchOptions& options, const Workload& workload) {
-  const std::filesystem::path out = options.dir / "warm";
+  const std::filesystem::path out = options.dir / "warm-2200";
   if (std::filesystem::exists(out / "config.json")) return out;
-  TW_ASSIGN(const Config config,
-            load_config({{std::filesystem::path(TRACEWISE_CONFIGS) / "sft.toml"},
-                         {"model.dir=" + workload.files.model.string(),
-                          "sft.data=" + workload.files.corpus.string(), "sft.out=" + out.string(),
-                          "sft.steps=500", "trainer.threads=" + std::to_string(options.threads)}}));
+  TW_ASSIGN(
+      const Config config,
+      load_config({{std::filesystem::path(TRACEWISE_CONFIGS) / "sft.toml"},
+                   {"model.dir=" + workload.files.model.string(),
+                    "sft.data=" + workload.files.corpus.string(), "sft.out=" + out.string(),
+                    "sft.steps=2200", "trainer.threads=" + std::to_string(options.threads)}}));
   TW_TRY(train_supervised(config, {}, [](const SupervisedProgress&) {}));
   return out;
 }

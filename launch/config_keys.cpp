@@ -139,7 +139,8 @@ void add_tracing_keys(Keys& k) {
                          "How a state's value is probed: likelihood of the gold answer, share of "
                          "right answers sampled, confidence that the model states."));
   k.push_back(text_key("probe.text", AT(probe.probe_text),
-                       "Appended to every state before the answer is asked for."));
+                       "Appended to every state before the answer is asked for; empty in mode "
+                       "answer: the reasoning goes on."));
   k.push_back(integer_key("probe.continuations", AT(probe.continuations), at_least(1),
                           "Answers sampled at a state, for modes answer and verbal."));
 }
@@ -249,7 +250,7 @@ void add_advantage_keys(Keys& k) {
                           {"keep_solved", UniformGroups::kKeepSolved},
                           {"keep", UniformGroups::kKeep}},
                          "What becomes of groups whose rewards are all equal; keep_solved keeps "
-                         "those in which all are right."));
+                         "those in which all are right, in different words."));
   k.push_back(integer_key("advantage.min_good_rollouts", AT(group.min_good_rollouts), at_least(1),
                           "Rollouts without failure that a group needs; else it has failed."));
   k.push_back(flag_key("advantage.shuffle_values", AT(group.shuffle_values),

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/commands/cli.hpp"
 #include "launch/commands/commands.hpp"
 #include "launch/nearest.hpp"
 
@@ -35,10 +36,15 @@ void print_usage(std::FILE* out) {
   for (const Command& command : kCommands) {
     std::fprintf(out, "  %-11s  %s\n", command.name, command.summary);
   }
+  std::fprintf(out, "  %-11s  %s\n", "test", "all tests; of the ./tracewise script alone");
   std::fputs("\ntracewise COMMAND --help shows a command's options.\n", out);
 }
 
 int unknown_command(const std::string& name) {
+  if (name == "test") {
+    std::fputs("tracewise: the tests are run by the script ./tracewise test\n", stderr);
+    return kExitBadInput;
+  }
   std::vector<std::string> names;
   for (const Command& command : kCommands) names.emplace_back(command.name);
   const std::string near = nearest_of(name, names);
@@ -79,6 +85,8 @@ int main(int argc, char** argv) {
   } catch (const std::exception& e) {
     std::fprintf(stderr, "tracewise: internal error: %s\n", e.what());
   }
+  if (const auto flushed = tracewise::flush_output(); code == tracewise::kExitDone && !flushed.ok())
+    code = tracewise::fail(flushed.error());
   // Without destructors of globals: an actor that missed its deadline may still be computing.
   std::fflush(nullptr);
   std::_Exit(code);

@@ -1,5 +1,6 @@
 #include "launch/parts.hpp"
 
+#include "model/device.hpp"
 #include "rollout/engine.hpp"
 
 namespace tracewise {
@@ -45,15 +46,41 @@ Result<std::vector<Prompt>> load_dataset(DatasetOptions options, const ModelFold
   return load_prompts(options, *model.tokenizer);
 }
 
+namespace {
+
+// What the parts of a run would refuse when they are made: by then there is a run folder.
+Result<void> check_parts(const Config& config, const ModelFolder& model) {
+  TW_TRY(check_training(config));
+  TW_TRY(check_device(config.engine.device));
+  TW_TRY(check_device(config.trainer.device));
+  TW_TRY(check_engine_options(engine_options(config, model.config, 0), true));
+  TW_TRY(Tracer::make(tracer_options(config), *model.tokenizer));
+  return {};
+}
+
+// Prompts that the verifier can tell right from wrong responses to.
+Result<std::vector<Prompt>> load_verified(const DatasetOptions& options, const Config& config,
+                                          const ModelFolder& model) {
+  TW_ASSIGN(std::vector<Prompt> prompts, load_dataset(options, model));
+  const auto verifier = make_verifier(config.verifier);
+  for (const Prompt& prompt : prompts) {
+    if (const auto good = verifier->check(prompt); !good.ok())
+      return bad_input(options.path.string() + ": " + good.error().message);
+  }
+  return prompts;
+}
+
+}  // namespace
+
 Result<RunParts> run_parts(std::shared_ptr<const Config> config,
                            std::shared_ptr<const ModelFolder> model) {
   if (config->data.path.empty())
     return bad_input("data.prompts is not set; it names the training prompts");
-  TW_TRY(check_training(*config));
+  TW_TRY(check_parts(*config, *model));
   RunParts parts;
-  TW_ASSIGN(parts.prompts, load_dataset(config->data, *model));
+  TW_ASSIGN(parts.prompts, load_verified(config->data, *config, *model));
   if (!config->eval_data.path.empty()) {
-    TW_ASSIGN(parts.eval_prompts, load_dataset(config->eval_data, *model));
+    TW_ASSIGN(parts.eval_prompts, load_verified(config->eval_data, *config, *model));
   }
   parts.make_engine = [config, model](uint32_t generator) {
     return make_engine(engine_options(*config, model->config, generator), model->config,

@@ -54,6 +54,7 @@ Result<SupervisedSummary> train_supervised(
     const std::function<void(const SupervisedProgress&)>& report) {
   if (config.sft.out_dir.empty())
     return bad_input("sft.out is not set; it names the folder to write");
+  TW_TRY(check_model_target(config.sft.out_dir));
   TW_ASSIGN(const ModelFolder model, load_model(config));
   TW_ASSIGN(const auto examples, load_examples(config, model));
   TW_ASSIGN(const auto trainer, make_trainer(config.trainer, model.config, model.weights));

@@ -87,8 +87,10 @@ std::vector<std::vector<double>> group_advantages(std::span<const StepRollout> g
 class BatchMoments {
  public:
   void add(double advantage, int64_t tokens = 1);
+  bool empty() const { return tokens_ == 0; }
 
-  // (advantage - mean) / sqrt(variance + 1e-8), the population's variance.
+  // (advantage - mean) / sqrt(variance + 1e-8), the population's variance. Not where it is
+  // empty().
   double whiten(double advantage) const;
 
  private:

@@ -90,6 +90,11 @@ void add_value_stats(const TracedRollout& traced, GroupStats& stats) {
 bool carries_signal(std::span<const TracedRollout> good, const SampleGroupOptions& options) {
   if (good.empty()) return false;
   if (options.uniform_groups == UniformGroups::kKeep) return true;
+  if (good.size() > 1 && std::ranges::all_of(good, [&](const TracedRollout& t) {
+        return t.rollout.tokens == good.front().rollout.tokens;
+      })) {
+    return false;
+  }
   const auto penalised = [&](const TracedRollout& t) {
     return penalised_reward(t.reward, static_cast<int64_t>(t.rollout.tokens.size()),
                             options.advantage);

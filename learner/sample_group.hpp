@@ -18,7 +18,8 @@ namespace tracewise {
 // What becomes of a group whose (penalised) rewards are all equal. Its outcome advantages are 0.
 enum class UniformGroups : uint8_t {
   kDrop,        // carries no rollouts (DAPO)
-  kKeepSolved,  // is kept if every reward is 1: steps still differ, which compresses
+  kKeepSolved,  // is kept if every reward is 1 and the responses are not all the same: their steps
+                // still differ, which compresses. Of equal responses none is better than another.
   kKeep,
 };
 

@@ -23,6 +23,12 @@ struct StepSums {
   int64_t updates = 0, skipped = 0, tokens = 0, pairs = 0;
 };
 
+// The first failure is the one to read; a dump that failed too is told beside it.
+Error with_dump(Error error, const Result<void>& dumped) {
+  if (!dumped.ok()) error.message += "; its batch is lost: " + dumped.error().message;
+  return error;
+}
+
 class DecoderTrainer final : public Trainer {
  public:
   DecoderTrainer(const TrainerOptions& options, const ModelConfig& model, at::Device device)
@@ -54,8 +60,7 @@ class DecoderTrainer final : public Trainer {
       for (const auto& pairs : batches[b].pair_batches)
         loss += accumulate_pairs(pairs, batches[b].pairs, sums);
       if (auto stopped = finish_update(loss, progress, sums); !stopped.ok()) {
-        TW_TRY(dump_groups(dump_dir / "bad_batch.jsonl", groups));
-        return stopped.error();
+        return with_dump(stopped.error(), dump_groups(dump_dir / "bad_batch.jsonl", groups));
       }
     }
     return report(sums);
@@ -79,8 +84,7 @@ class DecoderTrainer final : public Trainer {
       begin = end;
     }
     if (auto stopped = finish_update(loss, progress, sums); !stopped.ok()) {
-      TW_TRY(dump_examples(dump_dir / "bad_batch.jsonl", examples));
-      return stopped.error();
+      return with_dump(stopped.error(), dump_examples(dump_dir / "bad_batch.jsonl", examples));
     }
     return report(sums);
   }

@@ -5,6 +5,8 @@
 
 #include <cstring>
 
+#include "model/device.hpp"
+
 namespace tracewise {
 namespace {
 
@@ -146,6 +148,11 @@ at::Tensor Decoder::hidden(const at::Tensor& tokens, const at::Tensor& positions
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) const {
   return ops::linear(ops::rms_norm(hidden, final_norm_, config_.norm_eps), head_).to(at::kFloat);
+}
+
+Result<void> check_device(const std::string& name) {
+  TW_TRY(parse_device(name));
+  return {};
 }
 
 Result<at::Device> parse_device(const std::string& name) {

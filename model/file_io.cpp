@@ -102,6 +102,12 @@ Result<void> write_file(const fs::path& path, std::string_view text) {
   return write_file(path, std::span(&part, 1));
 }
 
+Result<void> check_writable(const fs::path& file) {
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) return system_error("write into", folder);
+  return {};
+}
+
 Result<void> sync_directory(const fs::path& directory) {
   FileDescriptor folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder.get() < 0) return system_error("open", directory);

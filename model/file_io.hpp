@@ -21,6 +21,10 @@ Result<void> write_file(const std::filesystem::path& file,
                         std::span<const std::span<const std::byte>> parts);
 Result<void> write_file(const std::filesystem::path& file, std::string_view text);
 
+// Whether write_file(file) has a folder to write into: asked before long work whose result goes
+// there. kIo names the folder.
+Result<void> check_writable(const std::filesystem::path& file);
+
 // Makes a rename inside `directory` durable.
 Result<void> sync_directory(const std::filesystem::path& directory);
 

@@ -193,6 +193,19 @@ Result<void> move_into_place(const fs::path& beside, const fs::path& dir) {
   return {};
 }
 
+// The absolute path of a folder to save to. kBadInput if it holds something else.
+Result<fs::path> resolve_target(const fs::path& dir) {
+  std::error_code failed;
+  fs::path target = fs::weakly_canonical(fs::absolute(dir, failed), failed);
+  if (failed) return io_error("cannot resolve " + dir.string() + ": " + failed.message());
+  if (!target.has_filename()) target = target.parent_path();  // "name/"
+  if (is_present(target) && !is_present(target / "config.json") &&
+      !(is_folder(target) && fs::is_empty(target, failed))) {
+    return bad_input(target.string() + " exists and is not a model folder; name another one");
+  }
+  return target;
+}
+
 }  // namespace
 
 Result<ModelFolder> load_model_weights(const fs::path& dir) {
@@ -219,19 +232,22 @@ Result<ModelFolder> load_model_folder(const fs::path& dir) {
   return folder;
 }
 
+Result<void> check_model_target(const fs::path& dir) {
+  TW_ASSIGN(const fs::path target, resolve_target(dir));
+  std::error_code failed;
+  fs::create_directories(target.parent_path(), failed);
+  if (failed)
+    return io_error("cannot make " + target.parent_path().string() + ": " + failed.message());
+  return check_writable(target);
+}
+
 Result<void> save_model_folder(const fs::path& dir, const ModelConfig& config,
                                const Tokenizer& tokenizer, const Weights& weights) {
   TW_CHECK(weights.manifest().tensors == weights_layout(config).tensors &&
                weights.manifest().dtype == config.dtype,
            "weights of another layout than the config's");
+  TW_ASSIGN(const fs::path target, resolve_target(dir));
   std::error_code failed;
-  fs::path target = fs::weakly_canonical(fs::absolute(dir, failed), failed);
-  if (failed) return io_error("cannot resolve " + dir.string() + ": " + failed.message());
-  if (!target.has_filename()) target = target.parent_path();  // "name/"
-  if (is_present(target) && !is_present(target / "config.json") &&
-      !(is_folder(target) && fs::is_empty(target, failed))) {
-    return bad_input(target.string() + " exists and is not a model folder; name another one");
-  }
   const fs::path beside = target.parent_path() / ("." + target.filename().string() + ".partial-" +
                                                   std::to_string(::getpid()));
   fs::remove_all(beside, failed);

@@ -24,6 +24,10 @@ Result<ModelFolder> load_model_folder(const std::filesystem::path& dir);
 // The same without the tokenizer's files: `tokenizer` is null. For commands that work on token ids.
 Result<ModelFolder> load_model_weights(const std::filesystem::path& dir);
 
+// Whether save_model_folder(dir) may write there; makes the folders above it. Asked before the work
+// whose result goes there. kBadInput if `dir` holds something else, kIo if it cannot be written.
+Result<void> check_model_target(const std::filesystem::path& dir);
+
 // Writes the folder beside and renames it to `dir`, which must not exist or be a model folder.
 // On failure `dir` is as it was.
 Result<void> save_model_folder(const std::filesystem::path& dir, const ModelConfig& config,

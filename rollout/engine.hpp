@@ -100,6 +100,9 @@ class Engine {
   virtual EngineStats stats() const = 0;
 };
 
+// kBadInput names the first option out of its range.
+Result<void> check_engine_options(const EngineOptions& options, bool has_tokenizer);
+
 // An engine on LibTorch with the kernels of model/. `tokenizer` is needed for stop strings only and
 // must outlive the engine. Fails with kUnsupported (device), kBadInput (options, weights).
 Result<std::unique_ptr<Engine>> make_engine(const EngineOptions& options, const ModelConfig& model,

@@ -47,7 +47,4 @@ Rollout failed_rollout(const GroupTask& task, uint32_t sample, Failure failure);
 bool completes_stop_string(const Sequence& sequence, const std::vector<std::string>& stop_strings,
                            const Tokenizer* tokenizer);
 
-// kBadInput names the first option out of its range.
-Result<void> check_engine_options(const EngineOptions& options, bool has_tokenizer);
-
 }  // namespace tracewise

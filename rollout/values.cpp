@@ -28,10 +28,11 @@ Result<ValueProbe> ValueProbe::make(ProbeOptions options, const Tokenizer& token
   auto tokens = tokenizer.encode(probe.options_.probe_text, false);
   if (!tokens.ok()) return bad_input("probe text: " + tokens.error().message);
   probe.probe_tokens_ = std::move(*tokens);
-  const bool generates = probe.options_.mode != ProbeMode::kLikelihood;
-  if (generates && (probe.options_.continuations < 1 || probe.probe_tokens_.empty())) {
-    return bad_input("a probe that generates needs a probe text and at least one continuation");
-  }
+  const ProbeMode mode = probe.options_.mode;
+  if (mode == ProbeMode::kVerbal && probe.probe_tokens_.empty())
+    return bad_input("probe.text is empty; a verbal probe asks with it");
+  if (mode != ProbeMode::kLikelihood && probe.options_.continuations < 1)
+    return bad_input("a probe that generates needs at least one continuation");
   return probe;
 }
 

@@ -23,15 +23,16 @@ enum class ProbeMode : uint8_t {
 
 struct ProbeOptions {
   ProbeMode mode = ProbeMode::kNone;
-  std::string probe_text = {};  // appended to every state s_k
-  uint32_t continuations = 1;   // N >= 1, for kAnswer and kVerbal
+  // Appended to every state s_k. Empty in mode kAnswer: the continuation is the reasoning itself.
+  std::string probe_text = "\n\n**Final Answer**\n\\boxed{";
+  uint32_t continuations = 1;  // N >= 1, for kAnswer and kVerbal
   SamplingParams sampling{.temperature = 0, .max_new_tokens = 16};  // of the continuations
 };
 
 // Immutable; any thread may use it. The tokenizer and the verifier must outlive it.
 class ValueProbe {
  public:
-  // kBadInput if the vocabulary cannot spell the probe text.
+  // kBadInput if the vocabulary cannot spell the probe text, or a verbal probe has none.
   static Result<ValueProbe> make(ProbeOptions options, const Tokenizer& tokenizer,
                                  const Verifier& verifier);
 

@@ -9,45 +9,51 @@
 namespace tracewise {
 namespace {
 
-Verdict failed(const Prompt& prompt, const std::string& what) {
-  return {0, {FailureClass::kVerifierError, "prompt \"" + prompt.id + "\" " + what}};
-}
-
 class AnswerVerifier : public Verifier {
  public:
   explicit AnswerVerifier(const VerifierOptions& options) : options_(options) {}
 
   Verdict verify(const Prompt& prompt, std::string_view response, FinishReason finish) const final {
-    if (trimmed(prompt.gold).empty()) return failed(prompt, "has no gold answer");
+    if (const auto good = check(prompt); !good.ok())
+      return {0, {FailureClass::kVerifierError, good.error().message}};
     if (options_.require_stop && finish != FinishReason::kStop) return {};
     const auto answer = answer_in(response, options_.answer_prefix, options_.answer_suffix);
-    return compare(prompt, answer);
+    return {answer && equals(prompt.gold, *answer) ? 1.0f : 0.0f, {}};
+  }
+
+  Result<void> check(const Prompt& prompt) const override {
+    if (trimmed(prompt.gold).empty())
+      return bad_input("prompt \"" + prompt.id + "\" has no gold answer");
+    return {};
   }
 
  protected:
-  // `answer` is nullopt where the response has none; the gold answer is checked all the same.
-  virtual Verdict compare(const Prompt& prompt, std::optional<std::string_view> answer) const = 0;
+  // `gold` has passed check().
+  virtual bool equals(const std::string& gold, std::string_view answer) const = 0;
 
   VerifierOptions options_;
 };
 
 class ExactVerifier final : public AnswerVerifier {
   using AnswerVerifier::AnswerVerifier;
-  Verdict compare(const Prompt& prompt, std::optional<std::string_view> answer) const override {
-    return {answer && *answer == trimmed(prompt.gold) ? 1.0f : 0.0f, {}};
+  bool equals(const std::string& gold, std::string_view answer) const override {
+    return answer == trimmed(gold);
   }
 };
 
 class NumericVerifier final : public AnswerVerifier {
   using AnswerVerifier::AnswerVerifier;
-  Verdict compare(const Prompt& prompt, std::optional<std::string_view> answer) const override {
-    const auto gold = whole_number_text(prompt.gold);
-    if (!gold) return failed(prompt, "has the gold answer \"" + prompt.gold + "\", no number");
-    if (!answer) return {};
+  Result<void> check(const Prompt& prompt) const override {
+    TW_TRY(AnswerVerifier::check(prompt));
+    if (whole_number_text(prompt.gold)) return {};
+    return bad_input("prompt \"" + prompt.id + "\" has the gold answer \"" + prompt.gold +
+                     "\", no number");
+  }
+  bool equals(const std::string& text, std::string_view answer) const override {
+    const double gold = *whole_number_text(text);
     const auto place = options_.answer_prefix.empty() ? NumberPlace::kLast : NumberPlace::kFirst;
-    const auto number = number_in(*answer, place);
-    const double allowed = options_.tolerance * std::max(1.0, std::abs(*gold));
-    return {number && std::abs(*number - *gold) <= allowed ? 1.0f : 0.0f, {}};
+    const auto number = number_in(answer, place);
+    return number && std::abs(*number - gold) <= options_.tolerance * std::max(1.0, std::abs(gold));
   }
 };
 

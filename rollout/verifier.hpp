@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "messages/records.hpp"
+#include "messages/result.hpp"
 
 namespace tracewise {
 
@@ -23,6 +24,9 @@ class Verifier {
   virtual ~Verifier() = default;
   virtual Verdict verify(const Prompt& prompt, std::string_view response,
                          FinishReason finish) const = 0;
+  // kBadInput if no response to the prompt could be verified: it has no gold answer, or one that is
+  // not what this verifier compares with.
+  virtual Result<void> check(const Prompt& prompt) const = 0;
 };
 
 enum class VerifierKind : uint8_t {

@@ -131,6 +131,9 @@ Result<void> run(std::istream& in, const std::string& name, const AdvantageOptio
     }
     batch.emplace_back(*group, std::move(advantages));
   }
+  if (!batch.empty() && moments.empty()) {
+    return bad_input(name + ": no step has a token, so there is nothing to whiten over");
+  }
   for (auto& [group, advantages] : batch) {
     for (auto& steps : advantages) {
       for (double& a : steps) a = moments.whiten(a);

@@ -20,7 +20,9 @@ int cmd_demo(const Args& args) {
   std::filesystem::path json;
   app.add_option("--task", options.task, "last-digit or jump")->capture_default_str();
   app.add_option("--seed", options.seed, "of everything random")->capture_default_str();
-  app.add_option("--out", options.out, "folder for data, runs and report.html")->type_name("DIR");
+  app.add_option("--out", options.out,
+                 "folder for data, runs and report.html; an earlier demo there is replaced")
+      ->type_name("DIR");
   app.add_option("--json", json, "also write the result here")->type_name("FILE");
   app.add_flag("--quick", options.quick, "shorter runs, smaller claims");
   app.add_flag("--all", options.all,
@@ -37,6 +39,9 @@ int cmd_demo(const Args& args) {
   app.add_option("--start", options.start, "a warm start made before")->type_name("DIR");
   if (const auto exit = parse_args(app, args)) return *exit;
 
+  if (!json.empty()) {
+    if (const auto possible = check_writable(json); !possible.ok()) return fail(possible.error());
+  }
   const auto result = demo::run_demo(options, stop_on_signals());
   if (!result.ok()) return fail(result.error());
   std::printf("\n%s\n", demo::result_table(*result).c_str());

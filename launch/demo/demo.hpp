@@ -40,6 +40,11 @@ struct Method {
 // Methods of a task, GRPO and SSPO first.
 std::vector<Method> methods_of(const std::string& task);
 
+// Those named by `keys`; without keys those that are no controls, or all. kBadInput names a key
+// that is none of the task's.
+Result<std::vector<Method>> choose_methods(const std::vector<Method>& methods,
+                                           const std::vector<std::string>& keys, bool all);
+
 // What came out for the warm start or one method.
 struct Outcome {
   std::string key;
@@ -48,7 +53,7 @@ struct Outcome {
   std::vector<CurvePoint> curve;  // on the curve prompts, during training
   double wall_seconds = 0;        // of training: sampling, probing, updates
   uint64_t train_steps = 0;
-  double probe_share = 0;         // of the compute threads' time
+  double probe_share = 0;         // of wall_seconds, mean over the generators
   double samples_per_second = 0;  // rollouts over wall_seconds
   std::filesystem::path model;    // Hugging Face folder
 };
@@ -62,7 +67,8 @@ struct DemoResult {
   const Outcome* find(const std::string& key) const;
 };
 
-// Whether the demo showed what it claims, and the claim in words with its numbers.
+// Whether the demo showed what it claims, and the claim in words with its numbers. Only claims
+// whose methods were trained are made.
 struct Claim {
   std::string text;
   bool holds = false;

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "actors/run_folder.hpp"
 #include "launch/demo/demo.hpp"
 #include "launch/parts.hpp"
 #include "launch/report/rollout_view.hpp"
@@ -36,7 +37,7 @@ struct Lengths {
 
 Lengths lengths(const DemoOptions& options) {
   const bool jump = options.task == "jump";
-  Lengths normal = jump ? Lengths{3000, 40} : Lengths{2200, 90};
+  Lengths normal = jump ? Lengths{3000, 40} : Lengths{2200, 70};
   if (options.quick) normal = {jump ? 1500 : 1400, 22};
   if (options.warm_start_steps > 0) normal.sft_steps = options.warm_start_steps;
   if (options.budget_seconds > 0) normal.budget_seconds = options.budget_seconds;
@@ -56,12 +57,16 @@ class Demo {
     const auto start = steady_clock::now();
     const DemoOptions& o = result_.options;
     TW_ASSIGN(const auto task, make_task(o.task));
+    start_ = o.start.empty() ? o.out / "start" : std::filesystem::absolute(o.start);
+    files_ = task_files(o.out / "data");
+    TW_ASSIGN(const auto runs, planned_runs());
+    for (const auto& [method, config] : runs) TW_TRY(RunFolder::remove(config.launch.run_dir));
     TaskSizes sizes;
     TW_ASSIGN(files_, write_task_files(*task, o.out / "data", o.seed, sizes));
     say("wrote " + std::to_string(sizes.corpus) + " traces and " + std::to_string(sizes.prompts) +
         " prompts of task " + o.task + " to " + (o.out / "data").string());
     TW_TRY(warm_start());
-    for (const Method& method : chosen_methods()) TW_TRY(train(method));
+    for (const auto& [method, config] : runs) TW_TRY(train(method, config));
     TW_TRY(collect_rollouts());
     result_.wall_seconds = seconds_since(start);
     TW_TRY(write_report(o.out / "report.html", result_report(result_)));
@@ -70,15 +75,21 @@ class Demo {
   }
 
  private:
-  std::vector<Method> chosen_methods() const {
+  // The methods that were asked for with their configs: what is wrong with either is found before
+  // anything is trained.
+  Result<std::vector<std::pair<Method, Config>>> planned_runs() {
     const DemoOptions& o = result_.options;
-    std::vector<Method> chosen;
-    for (Method& method : methods_of(o.task)) {
-      const bool named =
-          std::find(o.methods.begin(), o.methods.end(), method.key) != o.methods.end();
-      if (o.methods.empty() ? o.all || !method.control : named) chosen.push_back(std::move(method));
+    TW_ASSIGN(const auto methods, choose_methods(methods_of(o.task), o.methods, o.all));
+    std::vector<std::pair<Method, Config>> runs;
+    for (const Method& method : methods) {
+      std::vector<std::string> sets = common_sets(method.key);
+      sets.insert(sets.end(), method.sets.begin(), method.sets.end());
+      sets.insert(sets.end(), o.sets.begin(), o.sets.end());
+      TW_ASSIGN(Config c, config({"demo.toml", method.preset}, std::move(sets)));
+      TW_TRY(check_training(c));
+      runs.emplace_back(method, std::move(c));
     }
-    return chosen;
+    return runs;
   }
 
   std::string set(const std::string& key, const std::filesystem::path& path) const {
@@ -99,10 +110,8 @@ class Demo {
     Outcome outcome;
     outcome.key = "sft";
     outcome.title = "warm start (SFT)";
-    outcome.model = o.out / "start";
-    if (!o.start.empty()) {
-      outcome.model = std::filesystem::absolute(o.start);
-    } else {
+    outcome.model = start_;
+    if (o.start.empty()) {
       std::vector<std::string> presets = {"sft.toml"};
       if (o.task == "jump") presets.push_back("sft_jump.toml");
       TW_ASSIGN(const Config c,
@@ -119,8 +128,9 @@ class Demo {
       if (summary.stopped) return cancelled();
       outcome.wall_seconds = summary.seconds;
       outcome.train_steps = static_cast<uint64_t>(c.sft.steps);
+      outcome.samples_per_second = static_cast<double>(c.sft.steps) *
+                                   static_cast<double>(c.sft.batch_size) / summary.seconds;
     }
-    start_ = outcome.model;
     TW_TRY(measure_final(outcome));
     result_.outcomes.push_back(std::move(outcome));
     return {};
@@ -141,11 +151,7 @@ class Demo {
             "eval.at_seconds=" + points + "]"};
   }
 
-  Result<void> train(const Method& method) {
-    std::vector<std::string> sets = common_sets(method.key);
-    sets.insert(sets.end(), method.sets.begin(), method.sets.end());
-    sets.insert(sets.end(), result_.options.sets.begin(), result_.options.sets.end());
-    TW_ASSIGN(const Config c, config({"demo.toml", method.preset}, std::move(sets)));
+  Result<void> train(const Method& method, const Config& c) {
     TW_ASSIGN(const RunSummary summary, start_training(
                                             c, stop_,
                                             [&](const Progress& progress) {
@@ -161,9 +167,7 @@ class Demo {
       outcome.curve.push_back({e.train_seconds, e.accuracy, e.tokens_mean});
     outcome.wall_seconds = summary.train_seconds;
     outcome.train_steps = summary.step;
-    const double compute_seconds =
-        summary.train_seconds * static_cast<double>(c.run.generators) * c.engine.threads;
-    outcome.probe_share = summary.probe_seconds / compute_seconds;
+    outcome.probe_share = summary.probe_seconds / (summary.train_seconds * c.run.generators);
     outcome.samples_per_second = static_cast<double>(summary.rollouts) / summary.train_seconds;
     TW_TRY(measure_final(outcome));
     result_.outcomes.push_back(std::move(outcome));

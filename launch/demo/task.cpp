@@ -82,13 +82,17 @@ ModelConfig model_config() {
   return config;
 }
 
+TaskFiles task_files(const std::filesystem::path& dir) {
+  return {dir / "corpus.jsonl", dir / "prompts.jsonl", dir / "curve.jsonl", dir / "final.jsonl",
+          dir / "model"};
+}
+
 Result<TaskFiles> write_task_files(const Task& task, const std::filesystem::path& dir,
                                    uint64_t seed, const TaskSizes& sizes) {
   std::error_code failed;
   std::filesystem::create_directories(dir, failed);
   if (failed) return io_error("cannot make the folder " + dir.string() + ": " + failed.message());
-  const TaskFiles files{dir / "corpus.jsonl", dir / "prompts.jsonl", dir / "curve.jsonl",
-                        dir / "final.jsonl", dir / "model"};
+  const TaskFiles files = task_files(dir);
   const auto prompt_row = [&](const Problem& problem) {
     return nlohmann::json{{"prompt", prompt_text(problem)}, {"answer", task.gold(problem)}};
   };

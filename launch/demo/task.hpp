@@ -71,6 +71,9 @@ struct TaskFiles {
   std::filesystem::path model;    // Hugging Face folder with initial weights
 };
 
+// Where they lie in a folder.
+TaskFiles task_files(const std::filesystem::path& dir);
+
 struct TaskSizes {
   int64_t corpus = 40000;
   int64_t prompts = 20000;

@@ -83,9 +83,12 @@ std::string rollout_html(const ReportRollout& rollout) {
   html += "<div class=\"prompt\">" + escape_html(rollout.prompt) + " &rarr; " +
           escape_html(rollout.gold) + "</div>\n";
   for (const ReportStep& step : rollout.steps) {
-    html += "<div class=\"step\" style=\"border-color:" + value_colour(step.value_after) + "\">" +
-            "<code>" + escape_html(step.text) + "</code><span>" + fixed(step.value_after) +
-            "</span><span>" + fixed(step.value_after - step.value_before, true) + "</span></div>\n";
+    const auto [before, after] = std::pair(step.value_before, step.value_after);
+    const std::string colour = after ? value_colour(*after) : "currentColor";
+    html += "<div class=\"step\" style=\"border-color:" + colour + "\"><code>" +
+            escape_html(step.text) + "</code><span>" + (after ? fixed(*after) : "\u2013") +
+            "</span><span>" + (before && after ? fixed(*after - *before, true) : "\u2013") +
+            "</span></div>\n";
   }
   return html + "</div>\n";
 }
@@ -111,7 +114,8 @@ std::string report_html(const Report& report) {
     html += "<h2>Rollouts</h2>\n" +
             paragraph(
                 "Each line is a step: the value V after it (how likely the policy's answer "
-                "is to be right if it had to answer there) and what the step gained.") +
+                "is to be right if it had to answer there; after the last step the reward) and "
+                "what the step gained. A dash: not probed.") +
             "<div class=\"rollouts\">\n";
     for (const ReportRollout& rollout : report.rollouts) html += rollout_html(rollout);
     html += "</div>\n";

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,8 @@ struct ReportTable {
 
 struct ReportStep {
   std::string text;
-  double value_before = 0;  // V_{k-1} in [0, 1]
-  double value_after = 0;   // V_k; of the last step the reward
+  std::optional<double> value_before;  // V_{k-1} in [0, 1]; none where it was not probed
+  std::optional<double> value_after;   // V_k; of the last step the reward
 };
 
 struct ReportRollout {

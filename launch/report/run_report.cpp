@@ -60,11 +60,31 @@ Result<std::vector<LoggedRollout>> last_rollouts(RunStore& store) {
   return rollouts;
 }
 
+// "a" of "runs/a" and "runs/a/".
+std::string name_of(const std::filesystem::path& run) {
+  const std::filesystem::path whole = std::filesystem::absolute(run).lexically_normal();
+  return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
+}
+
+// The tokenizer of the run's model: from where it was started, else from a checkpoint's copy.
+Result<std::unique_ptr<Tokenizer>> tokenizer_of(const std::filesystem::path& run) {
+  TW_ASSIGN(const Config config, load_config({{run / "config.toml"}, {}}));
+  const std::filesystem::path start = config.launch.model_dir;
+  auto tokenizer = load_tokenizer(start / "tokenizer.json");
+  std::error_code none;
+  for (std::filesystem::directory_iterator it(run / "checkpoints", none), end;
+       !tokenizer.ok() && !none && it != end; it.increment(none)) {
+    auto copy = load_tokenizer(it->path() / "model/tokenizer.json");
+    if (copy.ok()) return copy;
+  }
+  return tokenizer;
+}
+
 }  // namespace
 
 Result<Report> report_runs(std::span<const std::filesystem::path> runs) {
   Report report;
-  report.title = runs.size() == 1 ? "tracewise run " + runs[0].filename().string()
+  report.title = runs.size() == 1 ? "tracewise run " + name_of(runs[0])
                                   : "tracewise: " + std::to_string(runs.size()) + " runs";
   report.table.header = {"run",
                          "batches",
@@ -82,13 +102,11 @@ Result<Report> report_runs(std::span<const std::filesystem::path> runs) {
     TW_ASSIGN(const auto metrics, store->metrics(""));
     StepMetrics steps;
     for (const StepMetric& m : metrics) steps[m.step][m.name] = m.value;
-    const std::string name = run.filename().string();
+    const std::string name = name_of(run);
     report.table.rows.push_back(table_row(name, steps));
     report.runs.push_back({name, curve_of(steps)});
 
-    TW_ASSIGN(const Config config, load_config({{run / "config.toml"}, {}}));
-    TW_ASSIGN(const auto tokenizer,
-              load_tokenizer(std::filesystem::path(config.launch.model_dir) / "tokenizer.json"));
+    TW_ASSIGN(const auto tokenizer, tokenizer_of(run));
     TW_ASSIGN(const auto rollouts, last_rollouts(*store));
     for (const LoggedRollout& logged : rollouts)
       report.rollouts.push_back(

@@ -250,6 +250,7 @@ RunParts fake_parts(FakeWorld* world, uint64_t seed) {
     options.steps.delimiters = {"\n"};
     options.verifier.answer_prefix = "\n";
     options.probe.mode = ProbeMode::kLikelihood;
+    options.probe.probe_text = "";
     return Tracer::make(options, *tokenizer);
   };
   parts.group_options.uniform_groups = UniformGroups::kKeep;

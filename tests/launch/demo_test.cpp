@@ -5,11 +5,15 @@
 #include <set>
 
 #include "launch/demo/demo.hpp"
+#include "launch/supervised.hpp"
+#include "launch/training.hpp"
 #include "model/model_folder.hpp"
 #include "rollout/dataset.hpp"
+#include "tests/launch/tiny_demo.hpp"
 #include "tests/temp_dir.hpp"
 
 using namespace tracewise;
+using testing::must;
 
 namespace {
 
@@ -111,16 +115,106 @@ TEST_CASE("claims compare SSPO with GRPO and with the start, and fail when the n
   CHECK_FALSE(claims[2].holds);
 }
 
+TEST_CASE("a claim is made only where its methods were trained") {
+  demo::DemoResult result;
+  result.outcomes.resize(2);
+  result.outcomes[0].key = "sft";
+  result.outcomes[1].key = "sspo";
+  const auto claims = demo::check_claims(result);
+  REQUIRE(claims.size() == 1);  // SSPO learns: 0 is not 0.25 above 0
+  CHECK_FALSE(claims[0].holds);
+  result.outcomes[1].key = "grpo";
+  CHECK(demo::check_claims(result).empty());
+}
+
+TEST_CASE("methods are chosen by key, and a wrong key names the right ones") {
+  const auto methods = demo::methods_of("jump");
+  const auto keys_of = [&](const std::vector<std::string>& keys, bool all) {
+    std::vector<std::string> chosen;
+    for (const demo::Method& m : must(demo::choose_methods(methods, keys, all)))
+      chosen.push_back(m.key);
+    return chosen;
+  };
+  CHECK(keys_of({}, false) == std::vector<std::string>{"grpo", "sspo"});
+  CHECK(keys_of({"shuffled", "grpo"}, false) == std::vector<std::string>{"grpo", "shuffled"});
+  CHECK(keys_of({}, true).size() == methods.size());
+  const auto refused = demo::choose_methods(methods, {"ssop"}, false);
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().error_class == ErrorClass::kBadInput);
+  CHECK(refused.error().message.find("did you mean sspo?") != std::string::npos);
+}
+
 TEST_CASE("the result's JSON has the contract's keys") {
   demo::DemoResult result;
-  demo::Outcome o;
-  o.key = "sspo";
-  o.final.result.accuracy = 0.5;
-  result.outcomes = {o};
+  result.options.seed = 7;
+  for (const char* key : {"sft", "grpo", "sspo"}) {
+    demo::Outcome o;
+    o.key = key;
+    o.final.result.accuracy = 0.5;
+    result.outcomes.push_back(o);
+  }
   const auto json = nlohmann::json::parse(demo::result_json(result));
-  CHECK(json.contains("seed"));
-  for (const char* key : {"accuracy", "accuracy_ci", "tokens_mean", "steps_mean", "wall_s",
-                          "train_steps", "probe_share", "samples_per_s"})
-    CHECK(json["sspo"].contains(key));
-  CHECK(json["sspo"]["accuracy_ci"].size() == 2);
+  CHECK(json["seed"] == 7);
+  for (const char* method : {"sft", "grpo", "sspo"}) {
+    for (const char* key : {"accuracy", "accuracy_ci", "tokens_mean", "steps_mean", "wall_s",
+                            "train_steps", "probe_share", "samples_per_s"}) {
+      INFO(method << " " << key);
+      CHECK(json[method].contains(key));
+    }
+    CHECK(json[method]["accuracy"] == 0.5);
+    CHECK(json[method]["accuracy_ci"].size() == 2);
+  }
+}
+
+TEST_CASE("every preset in configs/ makes a run that can be trained") {
+  const testing::TinyDemo demo;
+  const auto prompts = demo.dir.put("prompts.jsonl", R"({"prompt": "3+8*2=\n", "answer": "2"})");
+  size_t presets = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(TRACEWISE_CONFIGS)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("sft") || name == "demo.toml") continue;
+    INFO(name);
+    // The tiny vocabulary spells no sentence, so probes that have a text get one of its own.
+    auto sets = demo.sets({"data.prompts=" + prompts.string()});
+    if (name == "vineppo_like.toml") std::erase(sets, "probe.text=ans ");
+    const Config config = must(load_config({{entry.path()}, sets}));
+    CHECK(run_parts(std::make_shared<const Config>(config),
+                    std::make_shared<const ModelFolder>(must(load_model(config))))
+              .ok());
+    ++presets;
+  }
+  CHECK(presets >= 10);
+}
+
+TEST_CASE("what is wrong with a run's input is found before there is a run folder") {
+  const testing::TinyDemo demo;
+  const auto prompts = demo.dir.put("prompts.jsonl", R"({"prompt": "3+8*2=\n", "answer": "2"})");
+  const auto abc = demo.dir.put("abc.jsonl", R"({"prompt": "3+8*2=\n", "answer": "+"})");
+  for (const auto& [set, why] : std::vector<std::pair<std::string, std::string>>{
+           {"trainer.device=cuda:7", "cuda:7"},
+           {"engine.device=cuda:7", "cuda:7"},
+           {"probe.text=Answer: ", "probe text"},
+           {"data.prompts=" + abc.string(), "no number"}}) {
+    const auto folder = demo.dir / "run";
+    const auto refused = start_training(
+        demo.config({"probe.mode=likelihood", "verifier.kind=numeric", "run.steps=1",
+                     "data.prompts=" + prompts.string(), "run.dir=" + folder.string(), set}),
+        {}, {}, nullptr);
+    INFO(set);
+    REQUIRE_FALSE(refused.ok());
+    CHECK(refused.error().message.find(why) != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(folder));
+  }
+}
+
+TEST_CASE("a warm start finds out before training that it cannot write its model") {
+  const testing::TinyDemo demo;
+  const auto rows = demo.dir.put("rows.jsonl", R"({"prompt": "3+8=\n", "response": "ans 1"})");
+  std::filesystem::create_directory(demo.dir / "other");
+  demo.dir.put("other/file", "something else");
+  const auto refused = train_supervised(
+      demo.config({"sft.data=" + rows.string(), "sft.out=" + (demo.dir / "other").string()}), {},
+      [](const SupervisedProgress&) { FAIL("it trained"); });
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message.find("not a model folder") != std::string::npos);
 }

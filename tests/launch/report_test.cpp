@@ -1,7 +1,11 @@
 #include <catch2/catch.hpp>
 
+#include "actors/run_folder.hpp"
+#include "actors/run_store.hpp"
 #include "launch/report/report.hpp"
+#include "launch/report/run_report.hpp"
 #include "launch/report/svg_chart.hpp"
+#include "tests/launch/tiny_demo.hpp"
 
 using namespace tracewise;
 
@@ -35,4 +39,69 @@ TEST_CASE("values are coloured from red over yellow to green") {
   CHECK(value_colour(0.5) == "hsl(65 70% 45%)");
   CHECK(value_colour(1) == "hsl(130 70% 45%)");
   CHECK(value_colour(7) == "hsl(130 70% 45%)");
+}
+
+TEST_CASE("a value that was not probed is a dash, not a zero") {
+  Report report;
+  report.rollouts = {{"GRPO", "3+8=\n", "1", 0.0, {{"3+8=2\n", {}, {}}, {"ans 2", {}, 0.0}}}};
+  const std::string html = report_html(report);
+  CHECK(html.find("<span>\u2013</span><span>\u2013</span>") != std::string::npos);
+  CHECK(html.find("<span>0.00</span><span>\u2013</span>") != std::string::npos);
+}
+
+TEST_CASE("a run's report has its name, its curve, its last figures and its rollouts") {
+  const testing::TinyDemo demo;
+  const auto root = demo.dir / "first";
+  {
+    const auto folder = testing::must(
+        RunFolder::create(root, config_toml(demo.config({"run.dir=" + root.string()}), true)));
+    const auto db = testing::must(Database::open(folder->database(), Database::Mode::kReadWrite));
+    const auto store = testing::must(RunStore::open(db.get(), Database::Mode::kReadWrite));
+    for (uint64_t step : {1, 2}) {
+      const double x = static_cast<double>(step);
+      const std::vector<Metric> metrics = {{"train/accuracy", x / 4},
+                                           {"train/response_tokens", 50 * x},
+                                           {"time/train_seconds", 10 * x}};
+      REQUIRE(store->put_metrics(step, metrics).ok());
+    }
+    LoggedRollout logged{2, {}, {1.0f}};
+    logged.traced.rollout.prompt.tokens = *demo.model.tokenizer->encode("3+8=\n", true);
+    logged.traced.rollout.tokens = *demo.model.tokenizer->encode("ans 1", false);
+    logged.traced.rollout.logprobs = logged.traced.rollout.policy_logprobs = {-1, -1};
+    logged.traced.rollout.versions = {1, 1};
+    logged.traced.rollout.group_samples = 1;
+    logged.traced.step_ends = {2};
+    logged.traced.values = {0.25f};
+    logged.traced.reward = 1;
+    REQUIRE(store->put_rollout(logged).ok());
+  }
+  const std::vector<std::filesystem::path> runs = {root / ""};  // as a shell completes it
+  const Report report = testing::must(report_runs(runs));
+  CHECK(report.title == "tracewise run first");
+  REQUIRE(report.table.rows.size() == 1);
+  CHECK(report.table.rows[0][0] == "first");
+  CHECK(report.table.rows[0][1] == "2");
+  CHECK(report.table.rows[0][4] == "0.5");
+  REQUIRE(report.runs.size() == 1);
+  REQUIRE(report.runs[0].curve.size() == 2);
+  CHECK(report.runs[0].curve[1].seconds == 20);
+  CHECK(report.runs[0].curve[1].tokens == 100);
+  REQUIRE(report.rollouts.size() == 1);
+  CHECK(report.rollouts[0].title == "first, step 2");
+  REQUIRE(report.rollouts[0].steps.size() == 1);
+  CHECK(report.rollouts[0].steps[0].value_before == 0.25);
+  CHECK(report.rollouts[0].steps[0].value_after == 1.0);
+
+  std::filesystem::remove_all(demo.model_dir());  // where it was started from
+  std::filesystem::create_directories(root / "checkpoints/step-2");
+  CHECK_FALSE(report_runs(runs).ok());
+  REQUIRE(save_model_folder(root / "checkpoints/step-2/model", demo.model.config,
+                            *demo.model.tokenizer, *demo.model.weights)
+              .ok());
+  CHECK(report_runs(runs).ok());
+
+  const std::vector<std::filesystem::path> none = {demo.dir / "none"};
+  const auto refused = report_runs(none);
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message.find("is no run folder") != std::string::npos);
 }

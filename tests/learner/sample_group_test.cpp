@@ -103,6 +103,21 @@ TEST_CASE("a rollout without values has failed where the kind needs them, and no
   CHECK(outcome.rollouts[2].advantages[0] == Approx(1.0 / 3));
 }
 
+TEST_CASE("a group whose responses are all the same is dropped, unless all groups are kept") {
+  const auto size = [](std::vector<std::vector<int32_t>> last_step, UniformGroups uniform) {
+    SampleGroupOptions options = dr_grpo();
+    options.uniform_groups = uniform;
+    return built({traced(0, {{10}, {11}}, {0, 0.5f}, 1),
+                  traced(1, {{10}, last_step[0]}, {0, 0.25f}, 1)},
+                 options)
+        .rollouts.size();
+  };
+  CHECK(size({{11}}, UniformGroups::kKeepSolved) == 0);
+  CHECK(size({{12}}, UniformGroups::kKeepSolved) == 2);
+  CHECK(size({{11, 12}}, UniformGroups::kKeepSolved) == 2);
+  CHECK(size({{11}}, UniformGroups::kKeep) == 2);
+}
+
 TEST_CASE("a group of equal rewards is dropped, kept, or kept if it is solved") {
   const auto group_of = [](float reward) {
     return std::vector<TracedRollout>{traced(0, {{10}}, {0.5f}, reward),
@@ -303,6 +318,7 @@ TEST_CASE("a group whose rewards are all equal needs no values to come out empty
   REQUIRE(std::holds_alternative<SampleGroup>(built));
   CHECK(std::get<SampleGroup>(built).rollouts.empty());
   CHECK(std::get<SampleGroup>(built).stats.rollouts == 2);
+  rollouts[0].rollout.tokens = {5, 7};
   rollouts[0].reward = 1;  // now it carries a signal, and values are missed
   CHECK(std::holds_alternative<GroupFailed>(build_group(rollouts, options)));
 }

@@ -356,9 +356,11 @@ TEST_CASE("a probe text that the vocabulary cannot spell is refused when the tra
   const auto made = Tracer::make(o, digits());
   REQUIRE_FALSE(made.ok());
   CHECK_THAT(made.error().message, Catch::Contains("probe text: the vocabulary has no symbol"));
-  o = options(ProbeMode::kAnswer);
   o.probe.probe_text = "";
+  o.probe.mode = ProbeMode::kVerbal;
   CHECK_FALSE(Tracer::make(o, digits()).ok());
+  o.probe.mode = ProbeMode::kAnswer;  // the reasoning goes on
+  CHECK(Tracer::make(o, digits()).ok());
 }
 
 }  // namespace
