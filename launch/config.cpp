@@ -230,4 +230,18 @@ Result<void> check_training(const Config& config) {
   return refuse(find_training_conflict(config), config, {});
 }
 
+std::string thread_warning(const Config& config, unsigned cores) {
+  const int64_t sampling = int64_t{config.run.generators} * config.engine.threads;
+  const int64_t training = config.trainer.threads;
+  const bool in_turns = config.run.max_staleness == 0;  // never both at once
+  const int64_t busy = in_turns ? std::max(sampling, training) : sampling + training;
+  const bool on_cpu = config.engine.device == "cpu" && config.trainer.device == "cpu";
+  if (!on_cpu || cores == 0 || busy <= cores) return {};
+  return std::to_string(busy) + " compute threads on " + std::to_string(cores) +
+         " cores starve each other: lower run.generators (" +
+         std::to_string(config.run.generators) + "), engine.threads (" +
+         std::to_string(config.engine.threads) + ") or trainer.threads (" +
+         std::to_string(config.trainer.threads) + ")";
+}
+
 }  // namespace tracewise

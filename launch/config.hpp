@@ -67,6 +67,10 @@ Result<Config> load_config(const ConfigSource& source);
 // without a probe. Commands that train call it before they start.
 [[nodiscard]] Result<void> check_training(const Config& config);
 
+// One sentence where more threads compute at a time than there are cores, which slows small models
+// down several times; else empty. cores: 0 is unknown.
+std::string thread_warning(const Config& config, unsigned cores);
+
 // TOML that load_config() reads back to an equal config. `comments` puts each key's meaning and
 // what it allows above it. A non-empty `prefix` ("advantage", "advantage.beta") picks keys.
 std::string config_toml(const Config& config, bool comments, const std::string& prefix = "");

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <thread>
 
 #include "launch/commands/cli.hpp"
 #include "launch/signals.hpp"
@@ -46,6 +47,8 @@ int cmd_train(const Args& args) {
   } else {
     auto config = load_config(source);
     if (!config.ok()) return fail(config.error());
+    const std::string warning = thread_warning(*config, std::thread::hardware_concurrency());
+    if (!warning.empty()) std::fprintf(stderr, "tracewise: warning: %s\n", warning.c_str());
     summary = start_training(std::move(*config), stop, report, nullptr);
   }
   printer.finish();

@@ -295,6 +295,19 @@ TEST_CASE("training with step advantages or step preferences needs a probe") {
   CHECK(check_training(loaded({{}, {"probe.mode=likelihood"}})).ok());
 }
 
+TEST_CASE("threads that compute at the same time are counted against the cores") {
+  Config config;
+  config.run.generators = 2, config.engine.threads = 1, config.trainer.threads = 2;
+  CHECK(thread_warning(config, 2).empty());  // synchronous: sampling and training take turns
+  CHECK(thread_warning(config, 0).empty());
+  CHECK(thread_warning(config, 1).find("2 compute threads on 1 cores") == 0);
+  config.run.max_staleness = 1;
+  CHECK(thread_warning(config, 2).find("4 compute threads on 2 cores") == 0);
+  CHECK(thread_warning(config, 4).empty());
+  config.engine.device = "cuda:0";
+  CHECK(thread_warning(config, 2).empty());
+}
+
 TEST_CASE("the evaluation prompts are read with the training prompts' columns") {
   const Config config = loaded({{},
                                 {"data.prompts=/a", "data.eval_prompts=/b",
