@@ -234,10 +234,13 @@ Result<void> RunControl::decide(TimePoint now) {
 Result<void> RunControl::admit(TimePoint now) {
   std::vector<Issue> issues;
   std::vector<GroupTask> tasks;
+  uint64_t next_new = books_->ledger().issued();
   while (may_issue(issued_, version_, options_.max_staleness, options_.groups_per_batch) &&
          (options_.steps == 0 || issued_ < options_.steps * options_.groups_per_batch)) {
-    GroupKey key{books_->ledger().issued() + issues.size(), 0};
-    if (!again_.empty()) {
+    GroupKey key;
+    if (again_.empty()) {
+      key = {next_new++, 0};
+    } else {
       key = {again_.back().group, again_.back().attempt + 1};
       again_.pop_back();
     }

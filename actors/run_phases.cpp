@@ -14,6 +14,11 @@ double metric(const std::vector<Metric>& metrics, const char* name) {
   return found == metrics.end() ? 0 : found->value;
 }
 
+// Whether a multiple of `every` lies in (before, step]; every = 0: never.
+bool passed_multiple(uint64_t every, uint64_t before, uint64_t step) {
+  return every > 0 && step / every > before / every;
+}
+
 double seconds_between(RunControl::TimePoint from, RunControl::TimePoint to) {
   return std::chrono::duration<double>(to - from).count();
 }
@@ -35,7 +40,9 @@ bool RunControl::eval_due(TimePoint now) const {
   const EvalOptions& eval = options_.eval;
   if (finished(now) && eval.at_end) return true;
   if (step_ == 0) return eval.at_start;
-  if (eval.every_steps > 0 && step_ % eval.every_steps == 0) return true;
+  // Asynchronous training passes the step itself while what is under way comes to its end.
+  const uint64_t before = options_.max_staleness == 0 ? step_ - 1 : last_eval_step_.value_or(0);
+  if (passed_multiple(eval.every_steps, before, step_)) return true;
   const double seconds = clock_.seconds(now);
   const double last = std::max(0.0, last_eval_seconds_);
   if (eval.every_seconds > 0 && seconds - last >= eval.every_seconds) return true;
@@ -84,7 +91,7 @@ bool RunControl::save_due(bool finished) const {
   if (step_ == 0) return false;
   const CheckpointOptions& checkpoint = options_.checkpoint;
   if (best_unsaved_) return true;
-  return checkpoint.every_steps > 0 && step_ % checkpoint.every_steps == 0;
+  return passed_multiple(checkpoint.every_steps, saved_step_.value_or(0), step_);
 }
 
 Result<void> RunControl::request_save(TimePoint now) {

@@ -305,6 +305,58 @@ TEST_CASE("asynchronous training runs ahead by its staleness and issues refused 
   CHECK(b.books->ledger().issued() == 8);  // no new group
 }
 
+TEST_CASE("asynchronous training evaluates once what was under way at a due step is trained") {
+  RunOptions o = options_of(0);
+  o.max_staleness = 1;
+  o.eval.at_start = o.eval.at_end = false;
+  o.eval.every_steps = o.checkpoint.every_steps = 3;
+  o.eval.samples = 2;
+  Bench b(o, 1);
+  (void)b.control->begin(b.now);
+  (void)b.control->on_grant(0, 100, b.now);
+  const auto train = [&](uint64_t g) {
+    b.built({g, 0});
+    b.built({g + 1, 0});
+    return b.commit({{g, 0}, {g + 1, 0}});
+  };
+  CHECK(keys(train(0)) == Keys{{4, 0}, {5, 0}});
+  CHECK(keys(train(2)) == Keys{{6, 0}, {7, 0}});
+  CHECK(keys(train(4)).empty());  // step 3, with groups 6 and 7 under way
+  Todo todo = train(6);
+  REQUIRE(keys(todo) == Keys{{kEvalGroup, 0}});
+  CHECK(todo.issue[0].task.issue_version == 4);
+  todo = b.control->on_measured({measured(0, 0, 0, 10), measured(0, 1, 0, 10)}, b.now).value();
+  REQUIRE(todo.save.has_value());  // the one that was due at step 3 as well
+  CHECK(todo.save->state.step == 4);
+  CHECK(todo.save->state.last_eval_step == 4);
+  CHECK(keys(b.control->on_saved(4, "step-4", b.now).value()) ==
+        Keys{{8, 0}, {9, 0}, {10, 0}, {11, 0}});
+  CHECK(keys(train(8)) == Keys{{12, 0}, {13, 0}});  // step 5: nothing is due before step 6
+  CHECK(keys(train(10)).empty());
+  CHECK(keys(train(12)) == Keys{{kEvalGroup, 0}});
+}
+
+TEST_CASE("an asynchronous run is resumed with old and new groups issued together") {
+  TempDir dir;
+  RunOptions o = options_of(0);
+  o.max_staleness = 1;
+  {
+    auto folder = RunFolder::create(dir.path(), "").value();
+    auto books = RunBooks::open(*folder, false, o, prompts(5), 100).value();
+    const std::vector<Issue> issues = {
+        {{0, 0}, 0, "p"}, {{1, 0}, 0, "p"}, {{2, 0}, 0, "p"}, {{3, 0}, 0, "p"}};
+    REQUIRE(books->ledger().issue(issues).ok());
+    REQUIRE(books->record_step({1, {{0, 0}, {1, 0}}}, {}, 100).ok());
+    CheckpointState state;
+    state.step = state.version = 1;
+    REQUIRE(folder->write_checkpoint(state, [](const auto&) { return Result<void>(); }).ok());
+  }
+  Bench b(o, 0, &dir);
+  REQUIRE(b.control->begin(b.now).ok());
+  CHECK(keys(b.control->on_grant(0, 100, b.now).value()) == Keys{{2, 1}, {3, 1}, {4, 0}, {5, 0}});
+  CHECK(b.books->ledger().check().ok());
+}
+
 TEST_CASE("a resumed run issues what is missing before anything new, one batch at a time") {
   TempDir dir;
   {
