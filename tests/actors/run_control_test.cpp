@@ -286,6 +286,46 @@ TEST_CASE("a stop is answered with a checkpoint of the last step, whatever is un
   CHECK(b.books->ledger().count(GroupState::kCommitted) == 2);
 }
 
+TEST_CASE("a stop has its own deadline for a checkpoint that is under way already") {
+  RunOptions o = options_of(9);
+  o.checkpoint.every_steps = 1;
+  o.deadlines.stop_ms = 1000;
+  Bench b(o);
+  (void)b.control->begin(b.now);
+  (void)b.control->on_grant(0, 100, b.now);
+  b.built({0, 0});
+  b.built({1, 0});
+  REQUIRE(b.commit({{0, 0}, {1, 0}}).save.has_value());
+  b.now += milliseconds(5000);
+  CHECK_FALSE(b.control->on_stop(b.now)->save.has_value());
+  CHECK(b.control->on_tick(b.now + milliseconds(1000)).ok());
+  const auto late = b.control->on_tick(b.now + milliseconds(1001));
+  REQUIRE_FALSE(late.ok());
+  CHECK(late.error().error_class == ErrorClass::kDeadline);
+  CHECK(late.error().message ==
+        "a stop was asked for and the checkpoint after step 1 was not written within 1000 ms "
+        "(deadlines.stop_ms)");
+}
+
+TEST_CASE("a second checkpoint that a stop needs has what is left of the stop's deadline") {
+  RunOptions o = options_of(0);
+  o.max_staleness = 1;
+  o.checkpoint.every_steps = 1;
+  o.deadlines.stop_ms = 1000;
+  Bench b(o);
+  (void)b.control->begin(b.now);
+  (void)b.control->on_grant(0, 100, b.now);
+  for (uint64_t g = 0; g < 4; ++g) b.built({g, 0});
+  REQUIRE(b.commit({{0, 0}, {1, 0}}).save.has_value());
+  (void)b.control->on_stop(b.now);
+  (void)b.commit({{2, 0}, {3, 0}});
+  b.now += milliseconds(600);
+  const Todo todo = b.control->on_saved(1, "step-1", b.now).value();
+  REQUIRE(todo.save.has_value());
+  CHECK(todo.save->state.step == 2);
+  CHECK(todo.save->deadline_ms == 400);
+}
+
 TEST_CASE("asynchronous training runs ahead by its staleness and issues refused groups again") {
   RunOptions o = options_of(0);
   o.max_staleness = 1;
