@@ -87,7 +87,8 @@ Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
   TW_ASSIGN(books_, RunBooks::open(*folder_, resume, options_, parts_->prompts, wall_time()));
   for (const std::string& skipped : books_->start().skipped) {
-    services_->log->warn("a broken checkpoint was passed over: " + skipped);
+    services_->log->warn("a broken checkpoint was passed over and set aside as *.broken: " +
+                         skipped);
   }
   const RunStart& start = books_->start();
   found_.interrupted = true;
@@ -143,6 +144,10 @@ Result<void> Node::start_one(caf::scoped_actor& self, const Handle& actor, const
   if (stop.stop_requested()) return Error{ErrorClass::kCancelled, "stopped before " + name};
   Result<void> result;
   const auto limit = std::chrono::milliseconds(options_.deadlines.start_ms);
+  // The thread that starts the node is no actor, but the inspector shows whom it waits for.
+  const SteadyClock::time_point now = SteadyClock::now();
+  const auto entry = services_->registry.enlist("node", "node", now);
+  entry->begin_wait("its start", name, now, now + limit);
   self->request(actor, limit, start_atom::value, peers_)
       .receive(
           [&](const Outcome& outcome) {
