@@ -61,9 +61,10 @@ class Node {
   ShellContext context(const std::string& role, const std::string& name) const {
     return {services_, supervisor_, name, role};
   }
-  Result<void> start();
+  Result<void> start(const std::stop_token& stop);
   template <class Handle>
-  Result<void> start_one(caf::scoped_actor& self, const Handle& actor, const std::string& name);
+  Result<void> start_one(caf::scoped_actor& self, const Handle& actor, const std::string& name,
+                         const std::stop_token& stop);
   Result<RunSummary> wait(std::stop_token stop);
   bool shut_down();
 
@@ -78,6 +79,7 @@ class Node {
   SupervisorActor supervisor_;
   InspectorActor inspector_;
   Peers peers_;
+  RunSummary found_;  // of a run that is stopped while it starts
   bool stuck_ = false;
 };
 
@@ -85,8 +87,17 @@ Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
   TW_ASSIGN(books_, RunBooks::open(*folder_, resume, options_, parts_->prompts, wall_time()));
   for (const std::string& skipped : books_->start().skipped) {
-    services_->log->warn("a broken checkpoint was passed over: " + skipped);
+    services_->log->warn("a broken checkpoint was passed over and set aside as *.broken: " +
+                         skipped);
   }
+  const RunStart& start = books_->start();
+  found_.interrupted = true;
+  found_.step = start.state.step;
+  found_.version = start.state.version;
+  found_.train_seconds = start.state.train_seconds;
+  found_.best_accuracy = start.state.best_metric;
+  found_.best_step = start.state.best_step;
+  if (start.checkpoint) found_.checkpoint = start.checkpoint->dir.string();
   return {};
 }
 
@@ -128,10 +139,15 @@ void Node::spawn() {
 }
 
 template <class Handle>
-Result<void> Node::start_one(caf::scoped_actor& self, const Handle& actor,
-                             const std::string& name) {
+Result<void> Node::start_one(caf::scoped_actor& self, const Handle& actor, const std::string& name,
+                             const std::stop_token& stop) {
+  if (stop.stop_requested()) return Error{ErrorClass::kCancelled, "stopped before " + name};
   Result<void> result;
   const auto limit = std::chrono::milliseconds(options_.deadlines.start_ms);
+  // The thread that starts the node is no actor, but the inspector shows whom it waits for.
+  const SteadyClock::time_point now = SteadyClock::now();
+  const auto entry = services_->registry.enlist("node", "node", now);
+  entry->begin_wait("its start", name, now, now + limit);
   self->request(actor, limit, start_atom::value, peers_)
       .receive(
           [&](const Outcome& outcome) {
@@ -146,18 +162,18 @@ Result<void> Node::start_one(caf::scoped_actor& self, const Handle& actor,
 }
 
 // The learner comes last: it announces its weights to generators that have an engine by then.
-Result<void> Node::start() {
+Result<void> Node::start(const std::stop_token& stop) {
   caf::scoped_actor self(*system_);
   for (uint32_t i = 0; i < options_.tracers; ++i) {
-    TW_TRY(start_one(self, peers_.tracers[i], "tracer " + std::to_string(i)));
+    TW_TRY(start_one(self, peers_.tracers[i], "tracer " + std::to_string(i), stop));
   }
   for (uint32_t i = 0; i < options_.builders; ++i) {
-    TW_TRY(start_one(self, peers_.builders[i], "builder " + std::to_string(i)));
+    TW_TRY(start_one(self, peers_.builders[i], "builder " + std::to_string(i), stop));
   }
   for (uint32_t i = 0; i < options_.generators; ++i) {
-    TW_TRY(start_one(self, peers_.generators[i], "generator " + std::to_string(i)));
+    TW_TRY(start_one(self, peers_.generators[i], "generator " + std::to_string(i), stop));
   }
-  TW_TRY(start_one(self, peers_.learner, "learner"));
+  TW_TRY(start_one(self, peers_.learner, "learner", stop));
   self->send(supervisor_, start_atom::value);
   self->send(peers_.coordinator, start_atom::value, peers_);
   return {};
@@ -197,10 +213,12 @@ bool Node::shut_down() {
 }
 
 Result<RunSummary> Node::run(std::stop_token stop) {
-  Result<void> started = start();
-  Result<RunSummary> end =
-      started.ok() ? wait(std::move(stop)) : Result<RunSummary>(started.error());
+  Result<void> started = start(stop);
+  Result<RunSummary> end = started.ok() ? wait(stop) : Result<RunSummary>(started.error());
   if (!started.ok()) {
+    // Nothing was trained: the run stands where it was found.
+    if (stop.stop_requested() && started.error().error_class == ErrorClass::kCancelled)
+      end = found_;
     // The supervisor may know better than a request that found nobody.
     std::optional<Progress> ignored;
     if (auto known = services_->inbox.wait(SteadyClock::now(), &ignored)) end = std::move(*known);

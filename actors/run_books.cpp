@@ -20,7 +20,7 @@ uint64_t fingerprint(const std::vector<Prompt>& prompts) {
 
 }  // namespace
 
-Result<std::unique_ptr<RunBooks>> RunBooks::open(const RunFolder& folder, bool resume,
+Result<std::unique_ptr<RunBooks>> RunBooks::open(RunFolder& folder, bool resume,
                                                  const RunOptions& options,
                                                  const std::vector<Prompt>& prompts,
                                                  double wall_time) {
@@ -57,10 +57,11 @@ Result<void> RunBooks::check_identity(const RunFolder& folder, const RunOptions&
   });
 }
 
-Result<void> RunBooks::begin_resumed(const RunFolder& folder) {
+Result<void> RunBooks::begin_resumed(RunFolder& folder) {
   TW_ASSIGN(start_.checkpoint, folder.newest_checkpoint(&start_.skipped));
   if (start_.checkpoint) start_.state = start_.checkpoint->state;
   const uint64_t step = start_.state.step;
+  TW_TRY(folder.set_aside_after(step));
   TW_ASSIGN(start_.again, ledger_->resume(step, start_.state.batches));
   TW_ASSIGN(start_.trained, ledger_->trained_groups());
   return db_->transaction(true, [&] { return store_->forget_after(step); });

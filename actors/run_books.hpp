@@ -32,11 +32,11 @@ struct RunStart {
 // may be written: what is on the disk is the last state that was whole.
 class RunBooks {
  public:
-  // For a new run, or for one to be resumed from its newest whole checkpoint. `wall_time` is in
-  // seconds since 1970. kBadInput if the seed, the size of a batch or the prompts are not those
-  // that the run was started with: group numbers stand for other prompts then, and batches for
-  // other groups.
-  static Result<std::unique_ptr<RunBooks>> open(const RunFolder& folder, bool resume,
+  // For a new run, or for one to be resumed from its newest whole checkpoint; broken ones of later
+  // steps are set aside. `wall_time` is in seconds since 1970. kBadInput if the seed, the size of a
+  // batch or the prompts are not those that the run was started with: group numbers stand for other
+  // prompts then, and batches for other groups.
+  static Result<std::unique_ptr<RunBooks>> open(RunFolder& folder, bool resume,
                                                 const RunOptions& options,
                                                 const std::vector<Prompt>& prompts,
                                                 double wall_time);
@@ -57,7 +57,7 @@ class RunBooks {
 
  private:
   RunBooks() = default;
-  Result<void> begin_resumed(const RunFolder& folder);
+  Result<void> begin_resumed(RunFolder& folder);
   Result<void> check_identity(const RunFolder& folder, const RunOptions& options,
                               const std::vector<Prompt>& prompts, bool resume);
 

@@ -169,7 +169,7 @@ Result<RunControl::Todo> RunControl::on_saved(uint64_t step, const std::string& 
 }
 
 Result<RunControl::Todo> RunControl::on_stop(TimePoint now) {
-  stopping_ = true;
+  if (!stop_until_) stop_until_ = now + std::chrono::milliseconds(options_.deadlines.stop_ms);
   eval_.reset();
   TW_TRY(decide(now));
   return finish_event(now);
@@ -188,12 +188,19 @@ Result<RunControl::Todo> RunControl::on_tick(TimePoint now) {
                  "the learner did not finish step " + std::to_string(step_ + 1) + " within " +
                      std::to_string(options_.deadlines.train_ms) + " ms (deadlines.train_ms)"};
   }
+  // A checkpoint that was under way already has a later deadline of its own.
+  if (saving_ && stop_until_ && now > *stop_until_) {
+    return Error{ErrorClass::kDeadline, "a stop was asked for and the checkpoint after step " +
+                                            std::to_string(step_) + " was not written within " +
+                                            std::to_string(options_.deadlines.stop_ms) +
+                                            " ms (deadlines.stop_ms)"};
+  }
   return finish_event(now);
 }
 
 // Hands out what can be sent. Nothing is sent any more once a stop was asked for.
 Result<RunControl::Todo> RunControl::finish_event(TimePoint now) {
-  if (!stopping_ && !ended_) {
+  if (!stop_until_ && !ended_) {
     const auto limit = std::chrono::milliseconds(options_.deadlines.group_ms);
     todo_.issue = dispatcher_.dispatch(now, now + limit);
   }
@@ -209,10 +216,10 @@ Result<void> RunControl::decide(TimePoint now) {
   if (ended_ || eval_) return {};
   if (saving_) {
     // A checkpoint in the middle of asynchronous training holds up the learner alone.
-    const bool go_on = !quiet() && !stopping_ && !finished(now) && !eval_due(now);
+    const bool go_on = !quiet() && !stop_until_ && !finished(now) && !eval_due(now);
     return go_on ? admit(now) : Result<void>();
   }
-  if (stopping_) {
+  if (stop_until_) {
     run_clock(false, now);
     if (saved_step_ != step_) return request_save(now);
     end(now);
@@ -234,10 +241,13 @@ Result<void> RunControl::decide(TimePoint now) {
 Result<void> RunControl::admit(TimePoint now) {
   std::vector<Issue> issues;
   std::vector<GroupTask> tasks;
+  uint64_t next_new = books_->ledger().issued();
   while (may_issue(issued_, version_, options_.max_staleness, options_.groups_per_batch) &&
          (options_.steps == 0 || issued_ < options_.steps * options_.groups_per_batch)) {
-    GroupKey key{books_->ledger().issued() + issues.size(), 0};
-    if (!again_.empty()) {
+    GroupKey key;
+    if (again_.empty()) {
+      key = {next_new++, 0};
+    } else {
       key = {again_.back().group, again_.back().attempt + 1};
       again_.pop_back();
     }

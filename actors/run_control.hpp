@@ -156,7 +156,7 @@ class RunControl {
   bool saving_ = false;
   bool best_unsaved_ = false;
   std::optional<uint64_t> saved_step_;
-  bool stopping_ = false;
+  std::optional<TimePoint> stop_until_;  // a stop was asked for: the checkpoint is there by then
   bool ended_ = false;
 
   double last_commit_seconds_ = 0;

@@ -246,6 +246,20 @@ Result<std::optional<Checkpoint>> RunFolder::newest_checkpoint(
   return std::optional<Checkpoint>();
 }
 
+Result<void> RunFolder::set_aside_after(uint64_t step) {
+  TW_ASSIGN(auto found, list_checkpoints(checkpoints()));
+  found.erase(found.begin(), found.upper_bound(step));
+  for (const auto& [later, dir] : found) {
+    fs::path aside = dir;
+    aside += ".broken";
+    std::error_code failure;
+    fs::remove_all(aside, failure);  // of an earlier resume
+    if (!failure) fs::rename(dir, aside, failure);
+    if (failure) return os_error(dir, "cannot be set aside", failure.value());
+  }
+  return found.empty() ? Result<void>() : sync_directory(checkpoints());
+}
+
 Result<void> RunFolder::mark_best(uint64_t step) {
   const fs::path link = checkpoints() / "best";
   const fs::path beside = checkpoints() / "best.tmp";

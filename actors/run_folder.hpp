@@ -5,6 +5,7 @@
 //   metrics.jsonl             a line a step, and one an evaluation
 //   events.out.tfevents.*     the same for TensorBoard
 //   checkpoints/step-N/       model/ (Hugging Face folder), optimizer.safetensors, state.json
+//   checkpoints/step-N.broken passed over by a resume
 //   checkpoints/best          -> step-N with the best eval/accuracy
 //   logs/NODE.log
 //   lock                      held with flock; holds the pid of the process that uses the folder
@@ -83,6 +84,10 @@ class RunFolder {
   // The newest checkpoint whose files are all there with the sizes that it had when it was written.
   // Broken ones are passed over; their names go to `skipped`.
   Result<std::optional<Checkpoint>> newest_checkpoint(std::vector<std::string>* skipped) const;
+
+  // Renames the checkpoints of steps after `step` to step-N.broken, so that a run that goes on from
+  // `step` does not count them among its newest. They are the user's to look at or remove.
+  Result<void> set_aside_after(uint64_t step);
 
   // Points checkpoints/best at the checkpoint of `step`.
   Result<void> mark_best(uint64_t step);

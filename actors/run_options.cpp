@@ -53,6 +53,10 @@ Result<void> check(const RunOptions& o) {
   TW_TRY(at_least("builders", o.builders, 1));
   TW_TRY(at_least("groups_per_batch", static_cast<int64_t>(o.groups_per_batch), 1));
   TW_TRY(at_least("group_size", o.group_size, 1));
+  if (o.max_staleness > kMaxStaleness) {
+    return bad_input("max_staleness = " + std::to_string(o.max_staleness) +
+                     " is out of range: at most " + std::to_string(kMaxStaleness));
+  }
   TW_TRY(at_least("max_attempts", o.max_attempts, 1));
   TW_TRY(at_least("window_samples", o.window_samples, 1));
   TW_TRY(at_least("window_rollouts", o.window_rollouts, 1));

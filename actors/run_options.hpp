@@ -45,6 +45,9 @@ struct CheckpointOptions {
   bool keep_best = true;     // also keep the one with the best eval/accuracy
 };
 
+// (kMaxStaleness + 1) batches are issued at most; older tokens than that teach nothing.
+inline constexpr uint64_t kMaxStaleness = 64;
+
 struct RunOptions {
   Topology topology = Topology::kInProcess;
   uint32_t generators = 1;
@@ -53,7 +56,7 @@ struct RunOptions {
 
   uint64_t groups_per_batch = 32;
   uint32_t group_size = 8;     // samples of a group
-  uint64_t max_staleness = 0;  // versions; 0: synchronous and bit-reproducible
+  uint64_t max_staleness = 0;  // versions, <= kMaxStaleness; 0: synchronous and bit-reproducible
   uint64_t steps = 0;          // batches; 0: no limit
   double budget_seconds = 0;   // of training time (sampling, probing, updates); 0: no limit
   uint64_t seed = 0;           // of the order of the prompts; engines and trainer have their own

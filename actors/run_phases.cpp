@@ -14,6 +14,12 @@ double metric(const std::vector<Metric>& metrics, const char* name) {
   return found == metrics.end() ? 0 : found->value;
 }
 
+// Whether a multiple of `every` lies in (before, step]; every = 0: never. Asynchronous training
+// goes on past the multiple itself, while what is under way comes to its end.
+bool passed_multiple(uint64_t every, uint64_t before, uint64_t step) {
+  return every > 0 && step / every > before / every;
+}
+
 double seconds_between(RunControl::TimePoint from, RunControl::TimePoint to) {
   return std::chrono::duration<double>(to - from).count();
 }
@@ -35,7 +41,7 @@ bool RunControl::eval_due(TimePoint now) const {
   const EvalOptions& eval = options_.eval;
   if (finished(now) && eval.at_end) return true;
   if (step_ == 0) return eval.at_start;
-  if (eval.every_steps > 0 && step_ % eval.every_steps == 0) return true;
+  if (passed_multiple(eval.every_steps, last_eval_step_.value_or(0), step_)) return true;
   const double seconds = clock_.seconds(now);
   const double last = std::max(0.0, last_eval_seconds_);
   if (eval.every_seconds > 0 && seconds - last >= eval.every_seconds) return true;
@@ -84,7 +90,7 @@ bool RunControl::save_due(bool finished) const {
   if (step_ == 0) return false;
   const CheckpointOptions& checkpoint = options_.checkpoint;
   if (best_unsaved_) return true;
-  return checkpoint.every_steps > 0 && step_ % checkpoint.every_steps == 0;
+  return passed_multiple(checkpoint.every_steps, saved_step_.value_or(0), step_);
 }
 
 Result<void> RunControl::request_save(TimePoint now) {
@@ -104,7 +110,11 @@ Result<void> RunControl::request_save(TimePoint now) {
   save.best = best_unsaved_;
   save.keep_last = options_.checkpoint.keep_last;
   save.keep_best = options_.checkpoint.keep_best;
-  save.deadline_ms = stopping_ ? options_.deadlines.stop_ms : options_.deadlines.checkpoint_ms;
+  save.deadline_ms = options_.deadlines.checkpoint_ms;
+  if (stop_until_) {  // what another checkpoint took since the stop is gone
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(*stop_until_ - now);
+    save.deadline_ms = std::max<int64_t>(1, left.count());
+  }
   todo_.save = std::move(save);
   return {};
 }
@@ -112,7 +122,7 @@ Result<void> RunControl::request_save(TimePoint now) {
 void RunControl::end(TimePoint now) {
   ended_ = true;
   run_clock(false, now);
-  summary_.interrupted = stopping_ && !finished(now);
+  summary_.interrupted = stop_until_ && !finished(now);
   summary_.step = step_;
   summary_.version = version_;
   summary_.train_seconds = clock_.seconds(now);
@@ -172,11 +182,11 @@ Progress RunControl::progress(TimePoint now) const {
   p.steps = options_.steps;
   p.version = version_;
   p.train_seconds = clock_.seconds(now);
-  p.activity = ended_      ? "ended"
-               : stopping_ ? "stopping"
-               : saving_   ? "writing a checkpoint"
-               : eval_     ? "evaluating"
-                           : "training";
+  p.activity = ended_        ? "ended"
+               : stop_until_ ? "stopping"
+               : saving_     ? "writing a checkpoint"
+               : eval_       ? "evaluating"
+                             : "training";
   const double done = run_progress(options_, step_, p.train_seconds);
   const double used = p.train_seconds - books_->start().state.train_seconds;
   const double done_before =

@@ -86,9 +86,13 @@ void SupervisorShell::restart(uint32_t generator, const Error& reason) {
   send(peers_.coordinator, lost_atom::value, generator, reason.message);
   send(peers_.coordinator, peers_);
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.start_ms);
+  // The epoch tells it from the wait for a predecessor, whose end may come later.
+  const std::string wait = "its start, epoch " + std::to_string(peers_.epoch);
+  entry().begin_wait(wait, name, now(), now() + limit);
   request(replacement, limit, start_atom::value, peers_)
       .then(
-          [this, name](const Outcome& outcome) {
+          [this, name, wait](const Outcome& outcome) {
+            entry().end_wait(wait);
             if (!outcome.ok) {
               const Error error = to_error(outcome);
               services().inbox.post_end(Error{error.error_class, name + ": " + error.message});
@@ -99,7 +103,8 @@ void SupervisorShell::restart(uint32_t generator, const Error& reason) {
             for (const BuilderActor& builder : peers_.builders) send(builder, peers_);
             for (const GeneratorActor& other : peers_.generators) send(other, peers_);
           },
-          [this, name](caf::error& error) {
+          [this, name, wait](caf::error& error) {
+            entry().end_wait(wait);
             if (error != caf::sec::request_timeout) return;  // it died again: on_down knows
             services().inbox.post_end(
                 Error{ErrorClass::kDeadline, name + " was not ready within " +

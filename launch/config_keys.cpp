@@ -42,7 +42,8 @@ void add_run_keys(Keys& k) {
                           "Prompt groups of one training batch."));
   k.push_back(integer_key("run.group_size", AT(run.group_size), at_least(1),
                           "Rollouts sampled for each prompt of a batch (G)."));
-  k.push_back(integer_key("run.max_staleness", AT(run.max_staleness), at_least(0),
+  k.push_back(integer_key("run.max_staleness", AT(run.max_staleness),
+                          between(0, static_cast<double>(kMaxStaleness)),
                           "Weights versions that a sampled token may be behind the learner; 0 is "
                           "synchronous and bit-reproducible."));
   k.push_back(

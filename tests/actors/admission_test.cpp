@@ -72,6 +72,10 @@ TEST_CASE("an option out of range is named with its value") {
   REQUIRE_FALSE(check(options).ok());
   CHECK(check(options).error().message.find("groups_per_batch = 0") != std::string::npos);
   options.groups_per_batch = 1;
+  options.max_staleness = 65;
+  REQUIRE_FALSE(check(options).ok());
+  CHECK(check(options).error().message == "max_staleness = 65 is out of range: at most 64");
+  options.max_staleness = 64;
   options.eval.sampling.top_p = 0;
   CHECK(check(options).error().message.find("eval.sampling.top_p = 0") != std::string::npos);
   options.eval.sampling.top_p = 1;

@@ -150,6 +150,31 @@ TEST_CASE("parts that cannot be made end the run before it begins") {
   CHECK(no_prompts.error().error_class == ErrorClass::kBadInput);
 }
 
+TEST_CASE("a stop during a checkpoint that hangs ends the run by the stop's deadline") {
+  Run run;
+  RunParts parts = fake_parts(&run.world, kSeed);
+  auto gate = std::make_shared<Gate>();
+  std::stop_source stop;
+  // Touches nothing of the test after the gate: its thread is left over.
+  parts.save_model = [=](const std::filesystem::path&, const Weights&) mutable -> Result<void> {
+    stop.request_stop();
+    gate->wait();
+    return io_error("too late");
+  };
+  RunOptions options = options_of(4);
+  options.checkpoint.every_steps = 1;
+  options.deadlines.stop_ms = options.deadlines.exit_ms = 200;
+  const auto begun = std::chrono::steady_clock::now();
+  const auto stopped = run.train(options, parts, false, stop.get_token());
+  CHECK(std::chrono::steady_clock::now() - begun < std::chrono::seconds(10));
+  REQUIRE_FALSE(stopped.ok());
+  CHECK(stopped.error().error_class == ErrorClass::kDeadline);
+  CHECK(contains(stopped.error().message,
+                 "the checkpoint after step 1 was not written within 200 ms (deadlines.stop_ms); "
+                 "learner: writing a checkpoint for "));
+  gate->open();
+}
+
 TEST_CASE("a checkpoint that cannot be written ends the run and leaves the one before") {
   Run run;
   RunParts parts = fake_parts(&run.world, kSeed);

@@ -138,6 +138,41 @@ TEST_CASE("a stop is answered with a checkpoint from which the run goes on to th
   CHECK(run.state() == plain_state(options));
 }
 
+TEST_CASE("a stop while the actors start ends the run before the others are built") {
+  RunOptions options = options_of(2);
+  options.generators = 2;
+  Run run;
+  std::stop_source stop;
+  RunParts parts = fake_parts(&run.world, kSeed);
+  parts.make_engine = [&, make = parts.make_engine](uint32_t generator) {
+    stop.request_stop();
+    return make(generator);
+  };
+  std::atomic<int> trainers{0};
+  parts.make_trainer = [&, make = parts.make_trainer] {
+    ++trainers;
+    return make();
+  };
+  const auto stopped = run.train(options, parts, false, stop.get_token());
+  REQUIRE(stopped.ok());
+  CHECK(stopped->interrupted);
+  CHECK(stopped->step == 0);
+  CHECK(stopped->checkpoint.empty());
+  CHECK(run.world.engines_made == 1);
+  CHECK(trainers == 0);
+  REQUIRE(run.train(options, true).ok());
+  CHECK(run.state() == plain_state(options));
+  // A stopped resume says where the run stands.
+  options.steps = 4;
+  std::stop_source at_once;
+  at_once.request_stop();
+  const auto resumed = run.train(options, true, at_once.get_token());
+  REQUIRE(resumed.ok());
+  CHECK(resumed->interrupted);
+  CHECK(resumed->step == 2);
+  CHECK(std::filesystem::path(resumed->checkpoint).filename() == "step-2");
+}
+
 TEST_CASE("evaluations are measured with the step's weights and change nothing in training") {
   RunOptions options = options_of(4);
   options.eval.at_start = options.eval.at_end = true;

@@ -1,70 +1,11 @@
-#include "actors/run_control.hpp"
-
 #include <catch2/catch.hpp>
 
-#include "tests/temp_dir.hpp"
+#include "tests/actors/run_control_bench.hpp"
 
 namespace tracewise {
 namespace {
 
 using std::chrono::milliseconds;
-using Todo = RunControl::Todo;
-using TimePoint = RunControl::TimePoint;
-
-std::vector<Prompt> prompts(int n) {
-  std::vector<Prompt> all;
-  for (int i = 0; i < n; ++i) all.push_back({"p" + std::to_string(i), {i}, "", {}});
-  return all;
-}
-
-// A run control with its books; time passes only through `now`.
-struct Bench {
-  explicit Bench(RunOptions o, int eval_prompts = 0, const TempDir* run = nullptr)
-      : options(o), train_set(prompts(5)), eval_set(prompts(eval_prompts)) {
-    const bool resume = run != nullptr;
-    const auto& root = resume ? run->path() : own.path();
-    folder = (resume ? RunFolder::open(root) : RunFolder::create(root, "")).value();
-    books = RunBooks::open(*folder, resume, options, train_set, 100).value();
-    control = std::make_unique<RunControl>(options, &train_set, &eval_set, books.get(), 100, now);
-  }
-
-  // The learner trains on the batch of `keys`.
-  Todo commit(std::vector<GroupKey> keys) {
-    Commit c;
-    c.step = c.version = ++step;
-    c.groups = std::move(keys);
-    c.metrics = {{"train/rollouts", 4}, {"train/response_tokens", 25}, {"train/accuracy", 0.5}};
-    return control->on_commit(c, now).value();
-  }
-  Todo built(GroupKey key) { return control->on_built(key, {}, now).value(); }
-
-  TempDir own;
-  RunOptions options;
-  std::vector<Prompt> train_set, eval_set;
-  std::unique_ptr<RunFolder> folder;
-  std::unique_ptr<RunBooks> books;
-  std::unique_ptr<RunControl> control;
-  TimePoint now{};
-  uint64_t step = 0;
-};
-
-RunOptions options_of(uint64_t steps) {
-  RunOptions o;
-  o.groups_per_batch = 2;
-  o.group_size = 4;
-  o.steps = steps;
-  o.max_attempts = 2;
-  o.shuffle = false;
-  return o;
-}
-
-std::vector<GroupKey> keys(const Todo& todo) {
-  std::vector<GroupKey> keys;
-  for (const auto& a : todo.issue) keys.push_back(a.task.key);
-  return keys;
-}
-
-using Keys = std::vector<GroupKey>;
 
 TEST_CASE("a synchronous run issues a batch, waits for its commit and ends with a checkpoint") {
   Bench b(options_of(2));
@@ -185,22 +126,6 @@ TEST_CASE("a learner that keeps a whole batch past its deadline ends the run") {
         "the learner did not finish step 1 within 500 ms (deadlines.train_ms)");
 }
 
-TracedRollout measured(uint64_t prompt, uint32_t sample, float reward, size_t tokens) {
-  TracedRollout t;
-  t.rollout.key = {kEvalGroup | prompt, 0};
-  t.rollout.purpose = Purpose::kEval;
-  t.rollout.sample = sample;
-  t.rollout.tokens.assign(tokens, 1);
-  t.step_ends = {static_cast<int32_t>(tokens)};
-  t.reward = reward;
-  t.rollout.versions.assign(tokens, 0);
-  t.rollout.logprobs.assign(tokens, -1);
-  t.rollout.policy_logprobs.assign(tokens, -1);
-  t.rollout.group_samples = 2;
-  t.rollout.prompt.tokens = {1};
-  return t;
-}
-
 TEST_CASE("an evaluation stops the clock, is measured and lets training go on") {
   RunOptions o = options_of(2);
   o.eval.samples = 2;
@@ -286,78 +211,25 @@ TEST_CASE("a stop is answered with a checkpoint of the last step, whatever is un
   CHECK(b.books->ledger().count(GroupState::kCommitted) == 2);
 }
 
-TEST_CASE("asynchronous training runs ahead by its staleness and issues refused groups again") {
-  RunOptions o = options_of(0);
-  o.max_staleness = 1;
+TEST_CASE("a stop has its own deadline for a checkpoint that is under way already") {
+  RunOptions o = options_of(9);
+  o.checkpoint.every_steps = 1;
+  o.deadlines.stop_ms = 1000;
   Bench b(o);
   (void)b.control->begin(b.now);
-  Todo todo = b.control->on_grant(0, 100, b.now).value();
-  CHECK(keys(todo) == Keys{{0, 0}, {1, 0}, {2, 0}, {3, 0}});
-  for (uint64_t g : {1, 2, 3}) b.built({g, 0});
-  todo = b.commit({{1, 0}, {2, 0}});
-  CHECK(keys(todo) == Keys{{4, 0}, {5, 0}});
-  b.built({4, 0});
-  CHECK(keys(b.commit({{3, 0}, {4, 0}})) == Keys{{6, 0}, {7, 0}});
-  b.built({0, 0});  // issued at version 0, but the learner is at 2
-  todo = b.control->on_refused({{0, 0}}, b.now).value();
-  REQUIRE(keys(todo) == Keys{{0, 1}});
-  CHECK(todo.issue[0].task.issue_version == 2);
-  CHECK(b.books->ledger().issued() == 8);  // no new group
-}
-
-TEST_CASE("a resumed run issues what is missing before anything new, one batch at a time") {
-  TempDir dir;
-  {
-    auto folder = RunFolder::create(dir.path(), "").value();
-    RunOptions first = options_of(4);
-    first.seed = 7;
-    auto books = RunBooks::open(*folder, false, first, prompts(5), 100).value();
-    std::vector<Issue> issues;
-    for (uint64_t g = 0; g < 6; ++g) issues.push_back({{g, 0}, g / 2, "p"});
-    REQUIRE(books->ledger().issue(issues).ok());
-    for (uint64_t step : {1, 2}) {  // trained, but only step 1 reaches a checkpoint
-      REQUIRE(books->record_step({step, {{2 * step - 2, 0}, {2 * step - 1, 0}}}, {}, 100).ok());
-    }
-    CheckpointState state;
-    state.step = state.version = 1;
-    state.train_seconds = 3;
-    state.seed = 7;
-    REQUIRE(folder->write_checkpoint(state, [](const auto&) { return Result<void>(); }).ok());
-  }
-  RunOptions o = options_of(4);
-  o.seed = 7;
-  Bench b(o, 0, &dir);
-  b.step = 1;
-  (void)b.control->begin(b.now);
-  CHECK(keys(b.control->on_grant(0, 100, b.now).value()) == Keys{{2, 1}, {3, 1}});
-  CHECK(b.control->progress(b.now).train_seconds == 3);
-  CHECK(keys(b.commit({{2, 1}, {3, 1}})) == Keys{{4, 1}, {5, 1}});
-  CHECK(keys(b.commit({{4, 1}, {5, 1}})) == Keys{{6, 0}, {7, 0}});
-  CHECK(b.books->ledger().check().ok());
-}
-
-TEST_CASE("a run is resumed with the seed, the batches and the prompts that it was started with") {
-  TempDir dir;
-  auto folder = RunFolder::create(dir.path(), "").value();
-  RunOptions options = options_of(4);
-  options.seed = 7;
-  REQUIRE(RunBooks::open(*folder, false, options, prompts(5), 100).ok());
-  CHECK(RunBooks::open(*folder, true, options, prompts(5), 100).ok());
-
-  options.seed = 8;
-  const auto other_seed = RunBooks::open(*folder, true, options, prompts(5), 100);
-  REQUIRE_FALSE(other_seed.ok());
-  CHECK(other_seed.error().message.find("started with seed = 7 and cannot be resumed with "
-                                        "seed = 8") != std::string::npos);
-  options.seed = 7;
-  options.groups_per_batch = 3;
-  CHECK_FALSE(RunBooks::open(*folder, true, options, prompts(5), 100).ok());
-  options.groups_per_batch = 2;
-  CHECK_FALSE(RunBooks::open(*folder, true, options, prompts(6), 100).ok());
-  std::vector<Prompt> changed = prompts(5);
-  changed[3].tokens.push_back(1);
-  CHECK_FALSE(RunBooks::open(*folder, true, options, changed, 100).ok());
-  CHECK(RunBooks::open(*folder, true, options, prompts(5), 100).ok());
+  (void)b.control->on_grant(0, 100, b.now);
+  b.built({0, 0});
+  b.built({1, 0});
+  REQUIRE(b.commit({{0, 0}, {1, 0}}).save.has_value());
+  b.now += milliseconds(5000);
+  CHECK_FALSE(b.control->on_stop(b.now)->save.has_value());
+  CHECK(b.control->on_tick(b.now + milliseconds(1000)).ok());
+  const auto late = b.control->on_tick(b.now + milliseconds(1001));
+  REQUIRE_FALSE(late.ok());
+  CHECK(late.error().error_class == ErrorClass::kDeadline);
+  CHECK(late.error().message ==
+        "a stop was asked for and the checkpoint after step 1 was not written within 1000 ms "
+        "(deadlines.stop_ms)");
 }
 
 }  // namespace

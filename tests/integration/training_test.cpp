@@ -1,8 +1,13 @@
 // Training runs of the real binary on a small made-up task: equal weights whatever happens on the
 // way, clean stops, and one clear error for what is wrong with the input.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <functional>
 
+#include "actors/run_folder.hpp"
 #include "launch/demo/task.hpp"
 #include "model/file_io.hpp"
 #include "tests/process.hpp"
@@ -83,27 +88,37 @@ bool wait_until(const std::function<bool()>& condition) {
 
 TEST_CASE("equal seeds give equal weights, whatever the number of actors, kills and resumes") {
   const Task task;
-  REQUIRE(task.run("straight", task.train("straight")) == 0);
+  // A falling rate depends on run.steps, which the killed run is given anew.
+  const auto train = [&task](const std::string& name, Words sets = {}) {
+    sets.push_back("optimizer.schedule=constant");
+    return task.train(name, sets);
+  };
+  REQUIRE(task.run("straight", train("straight")) == 0);
   const std::string expected = task.weights("straight");
 
   SECTION("with more of every actor") {
-    REQUIRE(task.run("many", task.train("many", {"run.generators=3", "run.tracers=3",
-                                                 "run.builders=2"})) == 0);
+    REQUIRE(task.run("many",
+                     train("many", {"run.generators=3", "run.tracers=3", "run.builders=2"})) == 0);
     CHECK(task.weights("many") == expected);
   }
   SECTION("killed after three steps and resumed") {
-    {
-      Process process(task.train("killed"), task / "killed-first");
-      REQUIRE(
-          wait_until([&] { return fs::exists(task / "killed/checkpoints/step-3/state.json"); }));
-      process.signal(SIGKILL);
-      process.wait();
+    const fs::path checkpoints = task / "killed/checkpoints";
+    // Without an end of its own, so that nothing but the kill ends it.
+    Process process(train("killed", {"run.steps=100000", "checkpoint.keep_last=100000"}),
+                    task / "killed-first");
+    REQUIRE(wait_until([&] { return fs::exists(checkpoints / "step-3/state.json"); }));
+    process.signal(SIGKILL);
+    REQUIRE(process.wait() == 128 + SIGKILL);
+    // However far it came meanwhile, the resumed run goes on from step 3.
+    for (int step = 4; fs::exists(checkpoints / ("step-" + std::to_string(step))); ++step) {
+      fs::remove_all(checkpoints / ("step-" + std::to_string(step)));
     }
-    REQUIRE(task.run("resume", {TRACEWISE_BINARY, "train", "--resume", task / "killed"}) == 0);
+    REQUIRE(task.run("resume", {TRACEWISE_BINARY, "train", "--resume", task / "killed", "--set",
+                                "run.steps=6"}) == 0);
     CHECK(task.weights("killed") == expected);
   }
   SECTION("another seed gives other weights") {
-    REQUIRE(task.run("other", task.train("other", {"run.seed=2"})) == 0);
+    REQUIRE(task.run("other", train("other", {"run.seed=2"})) == 0);
     CHECK(task.weights("other") != expected);
   }
 }
@@ -124,6 +139,33 @@ TEST_CASE("a signal stops a run within 10 s, with a checkpoint to go on from") {
     REQUIRE(fs::exists(checkpoints));
     CHECK_FALSE(fs::is_empty(checkpoints));
   }
+}
+
+TEST_CASE("a second signal ends a run that cannot stop at once") {
+  const Task task;
+  REQUIRE(task.run("first", task.train("stuck", {"run.steps=1"})) == 0);
+  // The coordinator's first line in its log, of the stop, finds a full pipe that nobody reads.
+  const fs::path log = task / "stuck/logs/node.log";
+  fs::remove(log);
+  REQUIRE(::mkfifo(log.c_str(), 0600) == 0);
+  const int pipe = ::open(log.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  REQUIRE(pipe >= 0);
+  while (::write(pipe, "x", 1) == 1) {
+  }
+  Process process({TRACEWISE_BINARY, "train", "--resume", task / "stuck", "--set",
+                   "run.steps=100000", "--set", "checkpoint.every_steps=0"},
+                  task / "second");
+  REQUIRE(wait_until([&] {
+    const std::string metrics = slurp(task / "stuck/metrics.jsonl");
+    return std::count(metrics.begin(), metrics.end(), '\n') >= 3;
+  }));
+  process.signal(SIGINT);
+  REQUIRE(wait_until([&] { return process.err().find("once more") != std::string::npos; }));
+  CHECK(process.wait(std::chrono::seconds(1)) == -1);
+  process.signal(SIGINT);
+  CHECK(process.wait(std::chrono::seconds(2)) == 130);
+  ::close(pipe);
+  CHECK(RunFolder::open(task / "stuck").ok());  // nobody is left to hold its lock
 }
 
 TEST_CASE("a run folder in use is refused and its owner named") {

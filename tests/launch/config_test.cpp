@@ -265,6 +265,8 @@ TEST_CASE("a value out of range is refused with place, value and range") {
         "reinforce_pp");
   CHECK(refused({{}, {"run.group_size=4294967296"}}) ==
         "--set: run.group_size = 4294967296: it must be an integer of at least 1");
+  CHECK(refused({{}, {"run.max_staleness=65"}}) ==
+        "--set: run.max_staleness = 65: it must be an integer of at least 0 and at most 64");
   CHECK(refused({{}, {"engine.device=gpu"}}) ==
         "--set: engine.device = \"gpu\": it must be cpu or cuda:N");
 }
