@@ -2,6 +2,8 @@
 #include <c10/core/GradMode.h>
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "model/logprobs.hpp"
@@ -94,22 +96,24 @@ TEST_CASE("a sample's tokens and log-probabilities do not depend on its batch co
   crowded_options.max_batch_tokens = 13;  // prefill in chunks
   crowded_options.max_sequences = 6;
   auto crowded = engine(crowded_options);
-  for (uint64_t g = 0; g < 9; ++g) crowded->submit(task(g, 4, 5 + static_cast<int64_t>(g) * 3));
-  auto all = drain(*crowded);
-  auto again = task(7, 4);
+  for (uint64_t g = 0; g < 9; ++g)
+    crowded->submit(g == 7 ? task(7, 4) : task(g, 4, 5 + static_cast<int64_t>(g) * 3));
+  const auto all = drain(*crowded);
   CHECK(all.size() == 36);
 
   auto mixed = engine(options());
   for (uint64_t g : {1, 2, 3}) mixed->submit(task(g, 5));
   for (int i = 0; i < 4; ++i) mixed->step({});  // enters while the others decode
-  mixed->submit(again);
-  auto late = drain(*mixed);
-  for (uint32_t s = 0; s < 4; ++s) {
-    const Rollout& want = expected.at({7, s});
-    const Rollout& got = late.at({7, s});
-    CHECK(got.tokens == want.tokens);
-    CHECK(got.logprobs == want.logprobs);
-    CHECK(got.policy_logprobs == want.policy_logprobs);
+  mixed->submit(task(7, 4));
+  const auto late = drain(*mixed);
+  for (const auto* companions : {&all, &late}) {
+    for (uint32_t s = 0; s < 4; ++s) {
+      const Rollout& want = expected.at({7, s});
+      const Rollout& got = companions->at({7, s});
+      CHECK(got.tokens == want.tokens);
+      CHECK(got.logprobs == want.logprobs);
+      CHECK(got.policy_logprobs == want.policy_logprobs);
+    }
   }
 }
 
@@ -122,6 +126,35 @@ TEST_CASE("log-probabilities are the bits of a packed pass over the finished rol
     for (size_t t = 0; t < r.tokens.size(); ++t) {
       CHECK(r.policy_logprobs[t] == expected[first + t]);
       CHECK(r.logprobs[t] == Approx(expected[first + t]).margin(1e-5));
+    }
+  }
+}
+
+TEST_CASE("with a temperature and top-k, log-probabilities tell the sampled from the policy's") {
+  auto e = engine(options());
+  auto tempered = task(3, 3);
+  tempered.sampling.temperature = 0.7f;
+  tempered.sampling.top_k = 4;
+  e->submit(tempered);
+  for (const auto& [key, r] : drain(*e)) {
+    const std::vector<int32_t> text = whole(r);
+    const auto policy = scored(text);
+    const size_t prompt = r.prompt.tokens.size();
+    for (size_t t = 0; t < r.tokens.size(); ++t) {
+      CHECK(r.policy_logprobs[t] == Approx(policy[prompt - 1 + t]).margin(1e-5));
+      // The policy's log-probability of every token at this place.
+      std::vector<double> all;
+      for (int32_t token = 0; token < tiny_model().vocab_size; ++token) {
+        std::vector<int32_t> other(text.begin(), text.begin() + static_cast<ptrdiff_t>(prompt + t));
+        other.push_back(token);
+        all.push_back(static_cast<double>(scored(other).back()) / 0.7);
+      }
+      const double chosen = all[r.tokens[t]];
+      std::sort(all.rbegin(), all.rend());
+      double kept = 0;  // what the four likeliest weigh
+      for (size_t i = 0; i < 4; ++i) kept += std::exp(all[i]);
+      CHECK(chosen >= all[3]);
+      CHECK(r.logprobs[t] == Approx(chosen - std::log(kept)).margin(1e-4));
     }
   }
 }
@@ -146,6 +179,32 @@ TEST_CASE("a cache too small for all recomputes the youngest and loses nothing")
   CHECK(narrow->stats().preemptions > 0);
   for (const auto& [key, r] : expected) CHECK(got.at(key).tokens == r.tokens);
   CHECK(narrow->stats().free_blocks == 9);
+}
+
+TEST_CASE("samples longer than a pass take turns in a cache that holds one of them") {
+  auto roomy_options = options();
+  roomy_options.stop_tokens = {};  // all go on to 100 + 26 tokens
+  auto roomy = engine(roomy_options);
+  auto narrow_options = roomy_options;
+  narrow_options.kv_blocks = 8;
+  // From 113 tokens on one sample fills the cache, and it takes two passes to prefill: the second
+  // leaves 47 tokens or fewer to a sibling, which must not take the blocks of the first.
+  narrow_options.max_batch_tokens = 80;
+  auto narrow = engine(narrow_options);
+  const auto long_task = task(2, 4, 100, 26);
+  roomy->submit(long_task);
+  narrow->submit(long_task);
+  const auto expected = drain(*roomy);
+  std::map<SampleKey, Rollout> got;
+  for (int step = 0; step < 2000 && got.size() < 4; ++step) {
+    for (Rollout& r : narrow->step({}).rollouts) {
+      narrow->release(r.lease);
+      got.emplace(SampleKey{r.key.group, r.sample}, r);
+    }
+  }
+  CHECK(narrow->stats().preemptions > 0);
+  REQUIRE(got.size() == 4);
+  for (const auto& [key, r] : expected) CHECK(got.at(key).tokens == r.tokens);
 }
 
 TEST_CASE("released leases give every block back") {
