@@ -138,6 +138,8 @@ Tracer::Output Tracer::on_probe_result(ProbeResult result) {
   traced.rollout.failure = std::move(read.failure);
   traced.probe_tokens = result.probe_tokens;
   traced.probe_seconds = result.probe_seconds;
+  const auto& versions = traced.rollout.versions;
+  traced.probed_by_other_weights = !versions.empty() && result.version != versions.back();
   leave(result.key, result.sample, out);
   return out;
 }

@@ -57,6 +57,7 @@ ProbeResult result_for(uint32_t sample) {
   result.key = {40, 1};
   result.sample = sample;
   result.lease = 100 + sample;
+  result.version = 9;  // the rollout's
   result.probe_tokens = 9;
   result.probe_seconds = 0.25;
   return result;
@@ -133,6 +134,20 @@ TEST_CASE("states that leave no room for their probe join the last step") {
   CHECK(out.traced[0].step_ends == Ids{2, 8});
   CHECK(out.traced[0].values.size() == 2);
   CHECK_FALSE(out.traced[0].rollout.failure.failed());
+}
+
+TEST_CASE("values from other weights than the rollout's are marked") {
+  for (const uint64_t version : {9u, 10u}) {
+    const auto t = tracer(options(ProbeMode::kLikelihood));
+    (void)t->on_rollout(rollout(0, kRight, 1));
+    ProbeResult result = result_for(0);
+    result.target_logprobs.assign(6, -0.5f);
+    result.version = version;
+    const auto out = t->on_probe_result(result);
+    REQUIRE(out.traced.size() == 1);
+    CHECK_FALSE(out.traced[0].rollout.failure.failed());
+    CHECK(out.traced[0].probed_by_other_weights == (version == 10));
+  }
 }
 
 TEST_CASE("likelihood values are exp of the mean log-probability of the gold tokens") {
