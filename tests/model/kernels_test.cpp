@@ -1,8 +1,13 @@
 // The kernels against plain loops in double, for sizes that leave partial panels and tiles, on
 // every instruction set that this CPU has.
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "model/kernels/kernels.hpp"
@@ -16,7 +21,9 @@ std::vector<const Table*> tables() {
   std::vector<const Table*> all = {&kernels::generic_table()};
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2")) all.push_back(&kernels::avx2_table());
-  if (__builtin_cpu_supports("avx512f")) all.push_back(&kernels::avx512_table());
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
+    all.push_back(&kernels::avx512_table());
 #endif
   return all;
 }
@@ -326,3 +333,26 @@ TEST_CASE("the norm, its gradient and the gated unit equal their formulas") {
     }
   }
 }
+
+#if defined(__x86_64__)
+TEST_CASE("an instruction set that does not exist is bad input, named with the choices") {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(ends[1], STDERR_FILENO);
+    ::setenv("TRACEWISE_ISA", "avx", 1);
+    (void)kernels::table();
+    ::_exit(0);
+  }
+  ::close(ends[1]);
+  std::string said(200, 0);
+  said.resize(static_cast<size_t>(::read(ends[0], said.data(), said.size())));
+  ::close(ends[0]);
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 2);
+  CHECK(said == "tracewise: TRACEWISE_ISA is 'avx'; it can be avx512, avx2 or generic\n");
+}
+#endif
