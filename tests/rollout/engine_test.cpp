@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <map>
 
 #include "model/logprobs.hpp"
 #include "model/tokenizer.hpp"
 #include "rollout/engine.hpp"
+#include "rollout/forward_pass.hpp"
+#include "tests/temp_dir.hpp"
 #include "tests/tiny_model.hpp"
 
 using namespace tracewise;
@@ -205,6 +208,18 @@ TEST_CASE("samples longer than a pass take turns in a cache that holds one of th
   CHECK(narrow->stats().preemptions > 0);
   REQUIRE(got.size() == 4);
   for (const auto& [key, r] : expected) CHECK(got.at(key).tokens == r.tokens);
+}
+
+TEST_CASE("a container's memory limit counts where it is smaller than the machine") {
+  const TempDir dir;
+  const auto usable = [&](const std::string& limit) {
+    std::ofstream(dir.path() / "memory.max") << limit;
+    return usable_memory(1000, {dir.path() / "absent", dir.path() / "memory.max"});
+  };
+  CHECK(usable("max\n") == 1000);
+  CHECK(usable("400\n") == 400);
+  CHECK(usable("9223372036854771712\n") == 1000);
+  CHECK(usable("") == 1000);
 }
 
 TEST_CASE("released leases give every block back") {
