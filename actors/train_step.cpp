@@ -26,6 +26,7 @@ GroupStats sum(std::span<const SampleGroup> groups) {
     total.probe_tokens += s.probe_tokens;
     total.probe_seconds += s.probe_seconds;
     total.generate_seconds += s.generate_seconds;
+    total.probed_by_other_weights += s.probed_by_other_weights;
   }
   return total;
 }
@@ -68,6 +69,7 @@ std::vector<Metric> batch_metrics(std::span<const SampleGroup> groups) {
   m.count("train/probe_tokens", static_cast<double>(s.probe_tokens));
   m.count("train/probe_seconds", s.probe_seconds);
   m.count("train/generate_seconds", s.generate_seconds);
+  m.count("train/probes_by_newer_weights", s.probed_by_other_weights);
   m.count("train/rollouts", rollouts);
   m.count("train/failures", s.failures);
   m.count("train/groups_with_signal", signal);

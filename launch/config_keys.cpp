@@ -110,7 +110,8 @@ void add_tracing_keys(Keys& k) {
   k.push_back(list_key("steps.delimiters", AT(steps.delimiters), "a list of texts", {},
                        "A step ends with one of these texts."));
   k.push_back(list_key("steps.restart_words", AT(steps.restart_words), "a list of texts", {},
-                       "A step that starts with one of these words opens a new episode."));
+                       "A step shorter than min_step_tokens joins the one before it where the next "
+                       "starts with one of these words."));
   k.push_back(list_key("steps.final_markers", AT(steps.final_markers), "a list of texts", {},
                        "The last occurrence of one of these opens the final answer, which is not "
                        "cut."));
@@ -186,9 +187,9 @@ void add_sampling_keys(Keys& k, const std::string& group, At at) {
 void add_engine_keys(Keys& k) {
   k.push_back(integer_key("engine.block_tokens", AT(engine.block_tokens), at_least(16),
                           "Tokens of one block of the KV cache; a multiple of 16."));
-  k.push_back(
-      integer_key("engine.kv_blocks", AT(engine.kv_blocks), at_least(0),
-                  "Blocks of the KV cache; 0: as many as max_sequences full contexts need."));
+  k.push_back(integer_key("engine.kv_blocks", AT(engine.kv_blocks), at_least(0),
+                          "Blocks of the KV cache; 0: as many as max_sequences full contexts need, "
+                          "within a quarter of the memory."));
   k.push_back(integer_key("engine.max_sequences", AT(engine.max_sequences), at_least(1),
                           "Sequences that decode side by side."));
   k.push_back(

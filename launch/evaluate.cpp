@@ -120,7 +120,7 @@ class Worker {
   Result<void> run(const Config& config, const ModelFolder& model, uint32_t index) {
     TW_ASSIGN(engine_, make_engine(engine_options(config, model.config, index), model.config,
                                    model.weights, model.tokenizer.get()));
-    TracerOptions options = tracer_options(config);
+    TracerOptions options = tracer_options(config, model.config);
     options.worth_probing = nullptr;  // what training would leave out is measured too
     TW_ASSIGN(tracer_, Tracer::make(std::move(options), *model.tokenizer));
     for (;;) {

@@ -31,8 +31,8 @@ EngineOptions engine_options(const Config& config, const ModelConfig& model, uin
   return options;
 }
 
-TracerOptions tracer_options(const Config& config) {
-  TracerOptions options{config.steps, config.verifier, config.probe, {}};
+TracerOptions tracer_options(const Config& config, const ModelConfig& model) {
+  TracerOptions options{config.steps, config.verifier, config.probe, model.max_context, {}};
   options.worth_probing = [group = config.group](std::span<const TracedRollout> rollouts) {
     return carries_signal(rollouts, group);
   };
@@ -87,7 +87,7 @@ Result<RunParts> run_parts(std::shared_ptr<const Config> config,
                        model->weights, model->tokenizer.get());
   };
   parts.make_tracer = [config, model] {
-    return Tracer::make(tracer_options(*config), *model->tokenizer);
+    return Tracer::make(tracer_options(*config, model->config), *model->tokenizer);
   };
   parts.make_trainer = [config, model] {
     return make_trainer(config->trainer, model->config, model->weights);

@@ -20,7 +20,7 @@ void cast_model(ModelFolder& model, ModelDtype dtype);
 // Options of generator `generator`; without configured stop tokens the model's own end tokens stop.
 EngineOptions engine_options(const Config& config, const ModelConfig& model, uint32_t generator);
 
-TracerOptions tracer_options(const Config& config);
+TracerOptions tracer_options(const Config& config, const ModelConfig& model);
 
 // The prompts of `options`, whose rows need an answer unless the probe is verbal and nothing is
 // verified. A prompt that leaves no room in the model's context is kBadInput.

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <charconv>
 #include <cmath>
 #include <numbers>
 
@@ -94,6 +95,11 @@ Result<void> Optimizer::load(const std::filesystem::path& file) {
   const auto steps = stored.metadata().find("steps");
   if (steps == stored.metadata().end())
     return bad_input(file.string() + ": no 'steps' in its metadata");
+  int64_t taken = 0;
+  const std::string& text = steps->second;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), taken);
+  if (error != std::errc{} || end != text.data() + text.size() || taken < 0)
+    return corrupt(file.string() + ": 'steps' in its metadata is '" + text + "', not a number");
   for (auto& [name, tensor] : wanted) {
     const TensorView* view = stored.find(name);
     // The bytes may start at any address: copied through an aligned tensor.
@@ -101,7 +107,7 @@ Result<void> Optimizer::load(const std::filesystem::path& file) {
     std::copy(view->bytes.begin(), view->bytes.end(), static_cast<std::byte*>(values.data_ptr()));
     tensor.copy_(values);
   }
-  steps_ = std::stoll(steps->second);
+  steps_ = taken;
   return {};
 }
 

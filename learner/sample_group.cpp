@@ -65,6 +65,7 @@ void add_value_stats(const TracedRollout& traced, GroupStats& stats) {
   const auto& values = traced.values;
   const uint64_t tokens = traced.rollout.tokens.size();
   ++stats.probed_rollouts;
+  stats.probed_by_other_weights += traced.probed_by_other_weights ? 1 : 0;
   uint64_t solving = tokens;
   for (size_t k = 0; k < values.size(); ++k) {
     if (values[k] > kSolvedValue) {

@@ -287,9 +287,13 @@ Result<std::unique_ptr<Trainer>> make_trainer(const TrainerOptions& options,
                                               const ModelConfig& model, WeightsPtr weights) {
   TW_ASSIGN(const at::Device device, parse_device(options.device));
   at::set_num_threads(options.threads);
-  auto trainer = std::make_unique<DecoderTrainer>(options, model, device);
-  TW_TRY(trainer->start(*weights));
-  return std::unique_ptr<Trainer>(std::move(trainer));
+  try {
+    auto trainer = std::make_unique<DecoderTrainer>(options, model, device);
+    TW_TRY(trainer->start(*weights));
+    return std::unique_ptr<Trainer>(std::move(trainer));
+  } catch (const std::exception& e) {
+    return Error{ErrorClass::kResource, std::string("no memory for the trainer: ") + e.what()};
+  }
 }
 
 }  // namespace tracewise

@@ -179,6 +179,7 @@ void visit(V& v, Ref<V, TracedRollout> r, v1::TracedRollout& p) {
   SCALAR(reward);
   SCALAR(probe_tokens);
   SCALAR(probe_seconds);
+  SCALAR(probed_by_other_weights);
 }
 
 template <class V>
@@ -217,6 +218,7 @@ void visit(V& v, Ref<V, GroupStats> r, v1::GroupStats& p) {
   SCALAR(probe_tokens);
   SCALAR(probe_seconds);
   SCALAR(generate_seconds);
+  SCALAR(probed_by_other_weights);
 }
 
 template <class V>

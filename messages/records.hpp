@@ -150,6 +150,7 @@ struct TracedRollout {
   float reward = 0;                // outcome in [0,1]; meaningless where rollout.failure is set
   uint64_t probe_tokens = 0;
   double probe_seconds = 0;
+  bool probed_by_other_weights = false;  // probed by another version than the last token's
   bool operator==(const TracedRollout&) const = default;
 };
 
@@ -193,6 +194,7 @@ struct GroupStats {
   uint64_t probe_tokens = 0;
   double probe_seconds = 0;
   double generate_seconds = 0;
+  uint32_t probed_by_other_weights = 0;  // of probed_rollouts: by another version than sampled
   bool operator==(const GroupStats&) const = default;
 };
 

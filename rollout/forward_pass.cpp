@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 
 #include "model/decoder.hpp"
 #include "model/kv_cache.hpp"
@@ -64,11 +65,13 @@ class DecoderPass final : public ForwardPass {
   at::Tensor policy_logprobs_, probabilities_;  // of the last pass
 };
 
-// Blocks for max_sequences whole contexts, but no more than a quarter of this machine's memory.
+// Blocks for max_sequences whole contexts, but no more than a quarter of the memory.
 int64_t default_blocks(const EngineOptions& options, const ModelConfig& model) {
   const int64_t context = (model.max_context + options.block_tokens - 1) / options.block_tokens;
-  const int64_t memory = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE) / 4;
-  const int64_t affordable = memory / KvCache::bytes_per_block(model, options.block_tokens);
+  const int64_t memory =
+      usable_memory(sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE),
+                    {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"});
+  const int64_t affordable = memory / 4 / KvCache::bytes_per_block(model, options.block_tokens);
   return std::max(context, std::min(context * options.max_sequences, affordable));
 }
 
@@ -94,6 +97,16 @@ std::vector<WantedRow> wanted_rows(const Pass& pass) {
     start += item.tokens;
   }
   return wanted;
+}
+
+int64_t usable_memory(int64_t physical, const std::vector<std::filesystem::path>& limit_files) {
+  int64_t usable = physical;
+  for (const auto& file : limit_files) {
+    int64_t limit = 0;
+    // Absent outside of a container; the word "max" where there is no limit.
+    if (std::ifstream(file) >> limit && limit > 0) usable = std::min(usable, limit);
+  }
+  return usable;
 }
 
 EngineOptions sized(EngineOptions options, const ModelConfig& model) {

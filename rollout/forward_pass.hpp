@@ -1,6 +1,7 @@
 // Carries a planned pass out on the model: the engine's only part with tensors.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <vector>
@@ -40,6 +41,9 @@ class ForwardPass {
   // Copies blocks, computes the pass's tokens into the cache and returns the wanted rows.
   virtual Distributions run(const Pass& pass, std::span<const WantedRow> wanted) = 0;
 };
+
+// Bytes that this process may use: the machine's, or its container's where a cgroup sets fewer.
+int64_t usable_memory(int64_t physical, const std::vector<std::filesystem::path>& limit_files);
 
 // Fills in what EngineOptions leaves at 0 (automatic): kv_blocks, max_batch_tokens.
 EngineOptions sized(EngineOptions options, const ModelConfig& model);

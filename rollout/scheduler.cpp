@@ -96,8 +96,9 @@ bool Scheduler::reserve(Sequence& sequence, int64_t tokens, Pass& pass) {
   return true;
 }
 
-// A free block, taken from leases and from younger sequences if it must be. -1: there are none
-// younger than `wanting`.
+// A free block, taken from leases and from sequences behind `wanting` if it must be. -1: there are
+// none. Siblings share an age; among them the order of the lists decides, running before waiting.
+// So `wanting` counts even while it holds no block: else two siblings put each other back for ever.
 int32_t Scheduler::allocate(const Sequence& wanting, Pass& pass) {
   for (;;) {
     if (const int32_t block = allocator_.allocate(); block >= 0) return block;
@@ -110,11 +111,13 @@ int32_t Scheduler::allocate(const Sequence& wanting, Pass& pass) {
       continue;
     }
     Sequence* youngest = nullptr;
-    for (SequenceList* list : {&waiting_, &running_})
-      for (const auto& s : *list)
-        if (!s->blocks.empty() && (youngest == nullptr || s->age >= youngest->age))
-          youngest = s.get();
-    if (youngest == nullptr || youngest == &wanting || youngest->age < wanting.age) return -1;
+    for (SequenceList* list : {&running_, &waiting_}) {
+      for (const auto& s : *list) {
+        const bool candidate = !s->blocks.empty() || s.get() == &wanting;
+        if (candidate && (youngest == nullptr || s->age >= youngest->age)) youngest = s.get();
+      }
+    }
+    if (youngest == nullptr || youngest == &wanting) return -1;
     put_back(youngest, pass);
   }
 }
@@ -126,7 +129,7 @@ void Scheduler::put_back(Sequence* sequence, Pass& pass) {
     pass.tokens -= item->tokens;
     pass.items.erase(item);
   }
-  ++preemptions_;
+  if (sequence->cached > 0) ++preemptions_;  // else it only goes on waiting: nothing is lost
   drop_blocks(sequence->blocks);
   sequence->cached = 0;
   if (!sequence->running) return;  // it was waiting, with forked blocks

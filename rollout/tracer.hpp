@@ -22,6 +22,7 @@ struct TracerOptions {
   StepOptions steps;
   VerifierOptions verifier;
   ProbeOptions probe;
+  int64_t max_context = 0;  // of the model that is probed, tokens; 0: no limit
   // Whether a group will be trained on, told its rollouts that have not failed, with steps and
   // rewards but no values yet. Groups that will not are never probed. The learner's own rule
   // belongs here, so that both sides decide alike. Empty: every group is probed.
@@ -81,6 +82,7 @@ class Tracer {
         verifier_(make_verifier(options_.verifier)) {}
 
   TracedRollout verified(Rollout rollout) const;
+  void merge_unprobeable_steps(TracedRollout& traced) const;
   void decide(const GroupKey& key, Group& group, Output& out);
   void request_probe(Waiting& waiting, Output& out);
   void leave(const GroupKey& key, uint32_t sample, Output& out);

@@ -120,4 +120,9 @@ ValueProbe::Values ValueProbe::read_continuations(const Prompt& prompt, const Pr
   return out;
 }
 
+int64_t ValueProbe::tail_tokens(const Prompt& prompt) const {
+  const bool likelihood = options_.mode == ProbeMode::kLikelihood;
+  return static_cast<int64_t>(probe_tokens_.size() + (likelihood ? prompt.gold_tokens.size() : 1));
+}
+
 }  // namespace tracewise

@@ -62,6 +62,10 @@ class ValueProbe {
   std::vector<int32_t> probe_tokens_;
   const Tokenizer* tokenizer_;
   const Verifier* verifier_;
+
+ public:
+  // Tokens of context that a probe needs behind its state, at least. Only for probes().
+  int64_t tail_tokens(const Prompt& prompt) const;
 };
 
 }  // namespace tracewise

@@ -1,7 +1,7 @@
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
-#include "messages/check.hpp"
 #include "model/kernels/kernels.hpp"
 
 namespace tracewise::kernels {
@@ -11,10 +11,17 @@ const Table& choose() {
 #if defined(__x86_64__)
   const char* wanted = std::getenv("TRACEWISE_ISA");
   const std::string_view isa = wanted == nullptr ? "" : wanted;
-  TW_CHECK(isa.empty() || isa == "avx512" || isa == "avx2" || isa == "generic",
-           "TRACEWISE_ISA is '" + std::string(isa) + "'; it can be avx512, avx2 or generic");
+  if (!isa.empty() && isa != "avx512" && isa != "avx2" && isa != "generic") {
+    // Bad input with no caller to return it to; other threads run, so nothing is torn down.
+    std::fprintf(stderr, "tracewise: TRACEWISE_ISA is '%s'; it can be avx512, avx2 or generic\n",
+                 wanted);
+    std::_Exit(2);
+  }
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f");
+  // All that the table is compiled with (model/CMakeLists.txt).
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512bw");
   if (avx512 && (isa.empty() || isa == "avx512")) return avx512_table();
   if (avx2 && isa != "generic") return avx2_table();
 #endif

@@ -109,7 +109,8 @@ inline constexpr int64_t attention_scratch_size(int64_t tokens, int64_t head_dim
 }
 
 // The fastest table that this CPU runs. TRACEWISE_ISA=avx2|generic in the environment chooses a
-// slower one (for tests). Constant over the life of the process.
+// slower one (for tests); a value that names no table ends the process with exit code 2. Constant
+// over the life of the process.
 const Table& table();
 
 const Table& generic_table();

@@ -58,10 +58,11 @@ inline __attribute__((always_inline)) v16 keep_lanes(v16 x, int64_t n, float fil
   return lane < static_cast<int32_t>(n) ? x : splat(fill);
 }
 
-// e^x to 2 ulp on [-87, 88], clamped outside: 2^n * p(r), |r| <= ln2/2, p of degree 6.
+// e^x to 2 ulp on [-87, 88], clamped outside: 2^n * p(r), |r| <= ln2/2, p of degree 6. NaN stays
+// NaN, so that a guard further on sees it.
 inline __attribute__((always_inline)) v16 exp(v16 x) {
-  x = min(max(x, splat(-87.0f)), splat(88.0f));
-  const v16 round = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  x = min(splat(88.0f), max(splat(-87.0f), x));  // both give their second operand for NaN
+  const v16 round = splat(12582912.0f);          // 1.5 * 2^23: adding it rounds to an integer
   const v16 n = (x * splat(1.44269504f) + round) - round;
   const v16 r = (x - n * splat(0.693359375f)) - n * splat(-2.12194440e-4f);
   v16 p = splat(1.0f / 720);

@@ -145,6 +145,8 @@ TEST_CASE("batch metrics are ratios of the groups' sums, not means of their rati
   groups[1].stats.response_tokens = 50;
   groups[1].stats.probe_tokens = 40;
   groups[1].stats.failures = 2;
+  groups[0].stats.probed_by_other_weights = 1;
+  groups[1].stats.probed_by_other_weights = 2;
   const auto metrics = batch_metrics(groups);
   const auto value = [&](const std::string& name) {
     for (const Metric& m : metrics) {
@@ -156,6 +158,7 @@ TEST_CASE("batch metrics are ratios of the groups' sums, not means of their rati
   CHECK(value("train/response_tokens") == 20);
   CHECK(value("train/probe_token_share") == 0.5);
   CHECK(value("train/failures") == 2);
+  CHECK(value("train/probes_by_newer_weights") == 3);
   CHECK(value("train/groups_with_signal") == 1);
   CHECK(value("train/brier") == -1);  // nothing was probed: no such metric
 }

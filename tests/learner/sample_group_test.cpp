@@ -162,6 +162,7 @@ TEST_CASE("the stats are sums over the good rollouts and the costs of all, trace
   auto first = traced(0, {{10}, {11, 12}, {13, 14}}, {0.6f, 0.4f, 0.95f}, 1);
   auto second = traced(1, {{20, 21, 22, 23}}, {0.25f}, 0);
   second.rollout.finish = FinishReason::kLength;
+  second.probed_by_other_weights = true;
   const auto bad = failed(2, FailureClass::kVerifierError);
   const GroupStats stats = group_stats(std::vector<TracedRollout>{first, second, bad});
   CHECK(stats.rollouts == 2);
@@ -180,6 +181,7 @@ TEST_CASE("the stats are sums over the good rollouts and the costs of all, trace
   CHECK(stats.probe_tokens == 30);
   CHECK(stats.probe_seconds == 0.75);
   CHECK(stats.generate_seconds == 1.5);
+  CHECK(stats.probed_by_other_weights == 1);
 }
 
 TEST_CASE("a value above 0.9 before the first step makes every token a checking token") {

@@ -263,6 +263,28 @@ TEST_CASE("a trainer restored from its checkpoint goes on to the same bits") {
   CHECK((*second)->weights(3)->manifest().checksum == (*straight)->weights(3)->manifest().checksum);
 }
 
+TEST_CASE("an optimizer file whose step count is no number is corrupt") {
+  const Model model = load_model();
+  const TempDir dir;
+  const auto file = dir.path() / "o.safetensors";
+  auto trainer = make_trainer({}, model.config, model.start);
+  REQUIRE((*trainer)->save_optimizer(file).ok());
+  for (const char* steps : {"x", "", "3 ", "-1", "99999999999999999999"}) {
+    {
+      const auto saved = SafetensorsFile::open(file);
+      REQUIRE(saved.ok());
+      std::vector<TensorView> views;
+      for (const char* name : {"adamw.mean", "adamw.square"}) views.push_back(*saved->find(name));
+      REQUIRE(write_safetensors(dir.path() / "bad.safetensors", views, {{"steps", steps}}).ok());
+    }
+    const auto refused = (*trainer)->restore(model.start, dir.path() / "bad.safetensors");
+    INFO(steps);
+    REQUIRE_FALSE(refused.ok());
+    CHECK(refused.error().error_class == ErrorClass::kCorrupt);
+    CHECK(refused.error().message.find("'steps'") != std::string::npos);
+  }
+}
+
 TEST_CASE("an optimizer file of another model is refused by its tensor") {
   const Model model = load_model();
   const TempDir dir;

@@ -138,15 +138,13 @@ TEST_CASE("a rollout with extreme numbers comes back bit for bit") {
   CHECK(decoded<Rollout>(encoded(r)) == r);
 }
 
-TEST_CASE("fields of a newer build are skipped by the record and kept by the twin") {
+TEST_CASE("fields of a newer build are skipped: neither in the record nor in what it encodes to") {
   for_each_record([](const auto& record) {
     using R = std::decay_t<decltype(record)>;
     INFO(name_of<R>());
     const std::string newer = encoded(record) + kUnknownField;
     CHECK(decoded<R>(newer) == record);
-    typename TwinOf<R>::type twin;
-    REQUIRE(twin.ParseFromString(newer));
-    CHECK(twin.SerializeAsString() == newer);
+    CHECK(encoded(decoded<R>(newer)) == encoded(record));
   });
 }
 

@@ -1,8 +1,13 @@
 // The kernels against plain loops in double, for sizes that leave partial panels and tiles, on
 // every instruction set that this CPU has.
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "model/kernels/kernels.hpp"
@@ -16,7 +21,9 @@ std::vector<const Table*> tables() {
   std::vector<const Table*> all = {&kernels::generic_table()};
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2")) all.push_back(&kernels::avx2_table());
-  if (__builtin_cpu_supports("avx512f")) all.push_back(&kernels::avx512_table());
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
+    all.push_back(&kernels::avx512_table());
 #endif
   return all;
 }
@@ -237,6 +244,51 @@ TEST_CASE("a token over scattered panels has the bits of the packed sequence in 
   }
 }
 
+TEST_CASE("a NaN or an infinity in a query reaches the output of its row and of no other") {
+  const int64_t tokens = 21, hd = 24, bad = 18;
+  for (const float poison : {std::nanf(""), INFINITY}) {
+    Attention x(tokens, hd);
+    x.q[bad * hd + 5] = poison;
+    for (const Table* table : tables()) {
+      std::vector<float> out(tokens * hd), lse(tokens);
+      std::vector<float> scratch(kernels::attention_scratch_size(tokens, hd));
+      kernels::AttentionHead head;
+      head.tokens = tokens, head.head_dim = hd, head.scale = 0.25f;
+      head.q_stride = head.kv_stride = hd, head.lse_stride = 1;
+      head.q = x.q.data(), head.k = x.k.data(), head.v = x.v.data();
+      head.out = out.data(), head.lse = lse.data();
+      table->causal_attention(head, scratch.data());
+      std::vector<float> keys(2 * kernels::key_panel_size(hd)),
+          values(2 * kernels::value_panel_size(hd)), one(hd),
+          scores(kernels::attend_scratch_size(tokens));
+      float* key_panels[] = {&keys[0], &keys[kernels::key_panel_size(hd)]};
+      float* value_panels[] = {&values[0], &values[kernels::value_panel_size(hd)]};
+      for (int64_t t = 0; t < tokens; ++t) {
+        table->write_key(&x.k[t * hd], hd, t % 16, key_panels[t / 16]);
+        table->write_value(&x.v[t * hd], hd, t % 16, value_panels[t / 16]);
+      }
+      kernels::TokenAttention token;
+      token.heads = token.kv_heads = 1, token.head_dim = hd, token.keys = bad + 1;
+      token.scale = 0.25f, token.q = &x.q[bad * hd], token.out = one.data();
+      table->attend(token, key_panels, value_panels, scores.data());
+      INFO(table->name << " " << poison);
+      for (int64_t d = 0; d < hd; ++d) CHECK(std::isnan(one[d]));
+      for (int64_t i = 0; i < tokens * hd; ++i) CHECK(std::isnan(out[i]) == (i / hd == bad));
+    }
+  }
+}
+
+TEST_CASE("the gated unit passes a NaN on, gate or factor") {
+  std::vector<float> gate(17, 1.0f), up(17, 2.0f), y(17);
+  gate[3] = std::nanf("");
+  up[16] = std::nanf("");
+  for (const Table* table : tables()) {
+    table->swiglu(gate.data(), up.data(), 17, y.data());
+    INFO(table->name);
+    for (int i = 0; i < 17; ++i) CHECK(std::isnan(y[i]) == (i == 3 || i == 16));
+  }
+}
+
 TEST_CASE("the norm, its gradient and the gated unit equal their formulas") {
   const int64_t rows = 3;
   for (const Table* table : tables()) {
@@ -281,3 +333,26 @@ TEST_CASE("the norm, its gradient and the gated unit equal their formulas") {
     }
   }
 }
+
+#if defined(__x86_64__)
+TEST_CASE("an instruction set that does not exist is bad input, named with the choices") {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(ends[1], STDERR_FILENO);
+    ::setenv("TRACEWISE_ISA", "avx", 1);
+    (void)kernels::table();
+    ::_exit(0);
+  }
+  ::close(ends[1]);
+  std::string said(200, 0);
+  said.resize(static_cast<size_t>(::read(ends[0], said.data(), said.size())));
+  ::close(ends[0]);
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 2);
+  CHECK(said == "tracewise: TRACEWISE_ISA is 'avx'; it can be avx512, avx2 or generic\n");
+}
+#endif

@@ -57,6 +57,7 @@ ProbeResult result_for(uint32_t sample) {
   result.key = {40, 1};
   result.sample = sample;
   result.lease = 100 + sample;
+  result.version = 9;  // the rollout's
   result.probe_tokens = 9;
   result.probe_seconds = 0.25;
   return result;
@@ -103,6 +104,50 @@ TEST_CASE("the group's last rollout brings one request for all boundaries of eac
   CHECK(out.probes[1].second == expected);
   CHECK(t->sizes().probing_rollouts == 2);
   CHECK(t->sizes().open_groups == 1);
+}
+
+TEST_CASE("states that leave no room for their probe join the last step") {
+  // P = 3, steps end at 2, 4, 8. A likelihood tail is "ans " and "27": 3 tokens; a generating one
+  // is "ans " and the answer's first token: 2.
+  const auto ends = [](ProbeMode mode, int64_t max_context) {
+    TracerOptions o = options(mode);
+    o.max_context = max_context;
+    const auto out = tracer(o)->on_rollout(rollout(0, kRight, 1));
+    REQUIRE(out.probes.size() == 1);
+    return out.probes[0].second.prefix_ends;
+  };
+  CHECK(ends(ProbeMode::kLikelihood, 0) == Ids{3, 5, 7});
+  CHECK(ends(ProbeMode::kLikelihood, 10) == Ids{3, 5, 7});  // 7 + 3 fit
+  CHECK(ends(ProbeMode::kLikelihood, 9) == Ids{3, 5});
+  CHECK(ends(ProbeMode::kLikelihood, 7) == Ids{3});
+  CHECK(ends(ProbeMode::kAnswer, 9) == Ids{3, 5, 7});
+  CHECK(ends(ProbeMode::kAnswer, 8) == Ids{3, 5});
+
+  TracerOptions o = options(ProbeMode::kLikelihood);
+  o.max_context = 9;
+  const auto t = tracer(o);
+  (void)t->on_rollout(rollout(0, kRight, 1));
+  ProbeResult result = result_for(0);
+  result.target_logprobs.assign(4, -0.5f);
+  const auto out = t->on_probe_result(result);
+  REQUIRE(out.traced.size() == 1);
+  CHECK(out.traced[0].step_ends == Ids{2, 8});
+  CHECK(out.traced[0].values.size() == 2);
+  CHECK_FALSE(out.traced[0].rollout.failure.failed());
+}
+
+TEST_CASE("values from other weights than the rollout's are marked") {
+  for (const uint64_t version : {9u, 10u}) {
+    const auto t = tracer(options(ProbeMode::kLikelihood));
+    (void)t->on_rollout(rollout(0, kRight, 1));
+    ProbeResult result = result_for(0);
+    result.target_logprobs.assign(6, -0.5f);
+    result.version = version;
+    const auto out = t->on_probe_result(result);
+    REQUIRE(out.traced.size() == 1);
+    CHECK_FALSE(out.traced[0].rollout.failure.failed());
+    CHECK(out.traced[0].probed_by_other_weights == (version == 10));
+  }
 }
 
 TEST_CASE("likelihood values are exp of the mean log-probability of the gold tokens") {
