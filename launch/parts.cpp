@@ -54,7 +54,7 @@ Result<void> check_parts(const Config& config, const ModelFolder& model) {
   TW_TRY(check_device(config.engine.device));
   TW_TRY(check_device(config.trainer.device));
   TW_TRY(check_engine_options(engine_options(config, model.config, 0), true));
-  TW_TRY(Tracer::make(tracer_options(config), *model.tokenizer));
+  TW_TRY(Tracer::make(tracer_options(config, model.config), *model.tokenizer));
   return {};
 }
 

@@ -145,6 +145,7 @@ TracedRollout GroupTracer::ask(Rollout rollout) {
     traced.rollout = std::move(rollout);
   }
   if (traced.rollout.failure.failed() || traced.step_ends.empty()) return traced;
+  probe_->leave_room(traced.rollout.prompt, model_.config.max_context, traced.step_ends);
   auto request = probe_->request(traced.rollout.prompt, traced.step_ends);
   if (!request.ok()) {
     traced.rollout.failure = {FailureClass::kProbe, request.error().message};

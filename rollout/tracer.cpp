@@ -1,7 +1,5 @@
 #include "rollout/tracer.hpp"
 
-#include <algorithm>
-
 #include "messages/check.hpp"
 #include "model/tokenizer.hpp"
 
@@ -53,7 +51,9 @@ Tracer::Output Tracer::on_rollout(Rollout rollout) {
     return out;
   }
   Waiting waiting{verified(std::move(rollout)), false};
-  merge_unprobeable_steps(waiting.traced);
+  if (options_.max_context > 0)
+    probe_->leave_room(waiting.traced.rollout.prompt, options_.max_context,
+                       waiting.traced.step_ends);
   if (waiting.traced.rollout.failure.failed()) release(waiting.traced.rollout, out);
   const uint32_t samples = waiting.traced.rollout.group_samples;
   group.rollouts.emplace(sample, std::move(waiting));
@@ -63,18 +63,6 @@ Tracer::Output Tracer::on_rollout(Rollout rollout) {
 
 TracedRollout Tracer::verified(Rollout rollout) const {
   return trace_response(std::move(rollout), options_.steps, *verifier_, *tokenizer_);
-}
-
-// A state that leaves no room for its probe is no state: its step joins the last one. Else a long
-// rollout would lose its values, and with them its place in the batch.
-void Tracer::merge_unprobeable_steps(TracedRollout& traced) const {
-  std::vector<int32_t>& ends = traced.step_ends;
-  if (options_.max_context == 0 || ends.empty()) return;
-  const Prompt& prompt = traced.rollout.prompt;
-  const int64_t last_state = options_.max_context - probe_->tail_tokens(prompt) -
-                             static_cast<int64_t>(prompt.tokens.size());
-  const auto last = ends.end() - 1;
-  ends.erase(std::upper_bound(ends.begin(), last, last_state), last);
 }
 
 // The whole group is there: asks for the values of its good rollouts, or lets them go without.

@@ -82,7 +82,6 @@ class Tracer {
         verifier_(make_verifier(options_.verifier)) {}
 
   TracedRollout verified(Rollout rollout) const;
-  void merge_unprobeable_steps(TracedRollout& traced) const;
   void decide(const GroupKey& key, Group& group, Output& out);
   void request_probe(Waiting& waiting, Output& out);
   void leave(const GroupKey& key, uint32_t sample, Output& out);

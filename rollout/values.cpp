@@ -36,6 +36,16 @@ Result<ValueProbe> ValueProbe::make(ProbeOptions options, const Tokenizer& token
   return probe;
 }
 
+void ValueProbe::leave_room(const Prompt& prompt, int64_t max_context,
+                            std::vector<int32_t>& step_ends) const {
+  if (step_ends.empty()) return;
+  const bool likelihood = options_.mode == ProbeMode::kLikelihood;
+  const size_t tail = probe_tokens_.size() + (likelihood ? prompt.gold_tokens.size() : 1);
+  const int64_t last_state = max_context - static_cast<int64_t>(tail + prompt.tokens.size());
+  const auto last = step_ends.end() - 1;
+  step_ends.erase(std::upper_bound(step_ends.begin(), last, last_state), last);
+}
+
 Result<ProbeRequest> ValueProbe::request(const Prompt& prompt,
                                          const std::vector<int32_t>& step_ends) const {
   TW_CHECK(probes() && !step_ends.empty(), "a probe without mode or steps");
@@ -118,11 +128,6 @@ ValueProbe::Values ValueProbe::read_continuations(const Prompt& prompt, const Pr
     out.values.push_back(static_cast<float>(sum / static_cast<double>(answered)));
   }
   return out;
-}
-
-int64_t ValueProbe::tail_tokens(const Prompt& prompt) const {
-  const bool likelihood = options_.mode == ProbeMode::kLikelihood;
-  return static_cast<int64_t>(probe_tokens_.size() + (likelihood ? prompt.gold_tokens.size() : 1));
 }
 
 }  // namespace tracewise

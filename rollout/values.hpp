@@ -38,6 +38,11 @@ class ValueProbe {
 
   bool probes() const { return options_.mode != ProbeMode::kNone; }
 
+  // Merges the steps behind states that leave no room for their probe in the model's context into
+  // the last one: else a long rollout would lose its values, and with them its place in the batch.
+  // Only for probes().
+  void leave_room(const Prompt& prompt, int64_t max_context, std::vector<int32_t>& step_ends) const;
+
   // One request for the boundaries 0..K-1 of a response with these step ends, K >= 1: the states
   // end at P, P + step_ends[0], .., P + step_ends[K-2]. Only for probes(). kBadInput where the mode
   // needs a gold answer and the prompt has none.
@@ -62,10 +67,6 @@ class ValueProbe {
   std::vector<int32_t> probe_tokens_;
   const Tokenizer* tokenizer_;
   const Verifier* verifier_;
-
- public:
-  // Tokens of context that a probe needs behind its state, at least. Only for probes().
-  int64_t tail_tokens(const Prompt& prompt) const;
 };
 
 }  // namespace tracewise
