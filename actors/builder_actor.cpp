@@ -20,21 +20,21 @@ std::vector<float> step_advantages(const TracedRollout& traced, const SampleGrou
 
 BuilderShell::behavior_type BuilderShell::make_behavior() {
   return {
-      [this](start_atom, Peers& peers) -> Outcome {
-        peers_ = std::move(peers);
+      [this](start_atom) -> Outcome {
         set_state("idle");
         return {};
       },
       [this](Peers& peers) {
         seen();
         peers_ = std::move(peers);
+        return peers_.epoch;
       },
       [this](uint32_t tracer, std::vector<TracedRollout>& rollouts) {
         seen();
         const auto count = static_cast<uint32_t>(rollouts.size());
         for (TracedRollout& traced : rollouts) take(std::move(traced));
         hand_on();
-        send(peers_.tracers.at(tracer), grant_atom::value, setup_.index, count);
+        send_to(peers_.tracers, tracer, grant_atom::value, setup_.index, count);
         set_state(assembler_.open_groups() > 0 ? "collecting groups" : "idle");
       },
       [this](grant_atom, uint32_t groups) {
@@ -74,20 +74,19 @@ void BuilderShell::take(TracedRollout traced) {
   finish(std::get<SampleGroup>(std::move(*built)));
 }
 
-// The coordinator is told before the learner gets the group, so that it knows of it at the commit.
 void BuilderShell::finish(SampleGroup group) {
-  BuiltNotice notice{group.key, {}};
+  GroupParcel parcel;
   if (auto log = logged_.extract(group.key.group); !log.empty()) {
     log.mapped().advantages = step_advantages(log.mapped().traced, group);
-    notice.logged.push_back(std::move(log.mapped()));
+    parcel.logged.push_back(std::move(log.mapped()));
   }
   least_attempt_.erase(group.key.group);
-  send(peers_.coordinator, std::move(notice));
-  waiting_.push_back(std::move(group));
+  parcel.group = std::move(group);
+  waiting_.push_back(std::move(parcel));
 }
 
 void BuilderShell::hand_on() {
-  std::vector<SampleGroup> groups;
+  std::vector<GroupParcel> groups;
   for (; credit_ > 0 && !waiting_.empty(); --credit_) {
     groups.push_back(std::move(waiting_.front()));
     waiting_.pop_front();

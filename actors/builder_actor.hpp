@@ -23,7 +23,8 @@ class BuilderShell final : public Shell<BuilderActor> {
   BuilderShell(caf::actor_config& config, ShellContext context, BuilderSetup setup)
       : Shell(config, std::move(context)),
         setup_(std::move(setup)),
-        assembler_(setup_.group_options) {}
+        assembler_(setup_.group_options),
+        credit_(static_cast<uint32_t>(groups_under_way(setup_.options))) {}
 
  protected:
   behavior_type make_behavior() override;
@@ -37,8 +38,8 @@ class BuilderShell final : public Shell<BuilderActor> {
   GroupAssembler assembler_;
   std::map<uint64_t, uint32_t> least_attempt_;  // of groups of which an attempt was abandoned
   std::map<uint64_t, LoggedRollout> logged_;    // of open groups, one rollout each
-  uint32_t credit_ = 0;                         // groups
-  std::deque<SampleGroup> waiting_;
+  uint32_t credit_;                             // groups that the learner has room for
+  std::deque<GroupParcel> waiting_;
 };
 
 // The advantage of each of the rollout's steps. [K]; empty if the group carries no signal.

@@ -12,15 +12,15 @@ CoordinatorShell::behavior_type CoordinatorShell::make_behavior() {
                                           &setup_.parts->eval_prompts, setup_.books.get(),
                                           setup_.wall_time, now());
   return {
-      [this](start_atom, Peers& peers) {
-        seen();
-        peers_ = std::move(peers);
+      [this](start_atom) {
         run(control_->begin(now()));
         look_at_time();
       },
       [this](Peers& peers) {
-        seen();
         peers_ = std::move(peers);
+        join(Role::kTracer, peers_.tracers);
+        join(Role::kBuilder, peers_.builders);
+        join(Role::kGenerator, peers_.generators);
       },
       [this](grant_atom, uint32_t generator, uint32_t samples) {
         run(control_->on_grant(generator, samples, now()));
@@ -32,19 +32,19 @@ CoordinatorShell::behavior_type CoordinatorShell::make_behavior() {
         seen();
         control_->set_engine_stats(generator, stats);
       },
-      [this](BuiltNotice& notice) {
-        run(control_->on_built(notice.key, std::move(notice.logged), now()));
-      },
       [this](const GroupFailed& failed) { run(control_->on_failed(failed, now())); },
       [this](std::vector<TracedRollout>& measured) {
         run(control_->on_measured(std::move(measured), now()));
       },
-      [this](const Commit& commit) { run(control_->on_commit(commit, now())); },
+      [this](taken_atom, const std::vector<GroupKey>& keys, std::vector<LoggedRollout>& logged) {
+        run(control_->on_taken(keys, std::move(logged), now()));
+      },
       [this](refused_atom, const std::vector<GroupKey>& keys) {
         run(control_->on_refused(keys, now()));
       },
-      [this](lost_atom, uint32_t generator, const std::string& reason) {
-        run(control_->on_generator_lost(generator, reason, now()));
+      [this](const Commit& commit) { run(control_->on_commit(commit, now())); },
+      [this](lost_atom, const Seat& seat, const std::string& reason, bool blame) {
+        run(control_->on_lost(seat, reason, blame, now()));
       },
       [this](stop_atom) {
         services().log->info("coordinator: a stop was asked for");
@@ -64,22 +64,39 @@ void CoordinatorShell::run(Result<RunControl::Todo> result) {
   seen();
   if (!good(result)) return;
   RunControl::Todo& todo = *result;
-  for (auto& [generator, task] : todo.issue) {
-    send(peers_.generators.at(generator), std::move(task));
+  for (GroupTask& task : todo.issue) {
+    const uint32_t generator = task.route.generator;
+    send_to(peers_.generators, generator, std::move(task));
   }
   for (SampleGroup& group : todo.empty_groups) send(peers_.learner, std::move(group));
-  if (!todo.abandon.empty()) {
-    for (const TracerActor& tracer : peers_.tracers) {
-      send(tracer, abandon_atom::value, todo.abandon);
-    }
-    for (const BuilderActor& builder : peers_.builders) {
-      send(builder, abandon_atom::value, todo.abandon);
-    }
-  }
+  abandon(todo.abandon);
   if (todo.clock) send(peers_.learner, clock_atom::value, todo.clock->seconds, todo.clock->running);
   if (todo.save) save(std::move(*todo.save));
   if (todo.end) services().inbox.post_end(std::move(*todo.end));
   set_state(control_->progress(now()).activity);
+}
+
+template <class Actors>
+void CoordinatorShell::join(Role role, const Actors& actors) {
+  for (const auto& [number, actor] : actors) run(control_->on_join({role, number}, now()));
+}
+
+// Tells those on the groups' routes; who is lost itself is told by nobody.
+void CoordinatorShell::abandon(const std::vector<Dispatcher::InFlight>& groups) {
+  std::map<Seat, std::vector<GroupKey>> keys;
+  for (const Dispatcher::InFlight& group : groups) {
+    keys[{Role::kGenerator, group.route.generator}].push_back(group.key);
+    keys[{Role::kTracer, group.route.tracer}].push_back(group.key);
+    keys[{Role::kBuilder, group.route.builder}].push_back(group.key);
+  }
+  for (auto& [seat, given_up] : keys) {
+    const auto tell = [&, number = seat.number, &list = given_up](const auto& actors) {
+      send_to(actors, number, abandon_atom::value, std::move(list));
+    };
+    if (seat.role == Role::kGenerator) tell(peers_.generators);
+    if (seat.role == Role::kTracer) tell(peers_.tracers);
+    if (seat.role == Role::kBuilder) tell(peers_.builders);
+  }
 }
 
 void CoordinatorShell::save(SaveRequest save_request) {
@@ -108,7 +125,7 @@ void CoordinatorShell::look_at_time() {
   Result<RunControl::Todo> todo = control_->on_tick(time);
   if (!todo.ok()) {
     // Who is in the way is known; the registry knows what it is doing.
-    const std::string who = late ? "generator " + std::to_string(late->generator) : "learner";
+    const std::string who = late ? name_of({Role::kGenerator, late->route.generator}) : "learner";
     const Error& error = todo.error();
     return fail(
         {error.error_class, error.message + "; " + services().registry.describe(who, time)});
@@ -133,12 +150,12 @@ void CoordinatorShell::show_waits() {
   };
   std::map<uint32_t, Open> open;  // by generator
   for (const auto& [group, flight] : control_->dispatcher().in_flight()) {
-    Open& o = open[flight.generator];
+    Open& o = open[flight.route.generator];
     o.since = std::min(o.since, flight.since);
     o.until = std::min(o.until, flight.deadline);
   }
-  for (uint32_t g = 0; g < peers_.generators.size(); ++g) {
-    const std::string who = "generator " + std::to_string(g);
+  for (const auto& [g, actor] : peers_.generators) {
+    const std::string who = name_of({Role::kGenerator, g});
     if (const auto it = open.find(g); it != open.end()) {
       entry().begin_wait("groups of " + who, who, it->second.since, it->second.until);
     } else {

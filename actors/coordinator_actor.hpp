@@ -28,6 +28,9 @@ class CoordinatorShell final : public Shell<CoordinatorActor> {
 
  private:
   void run(Result<RunControl::Todo> todo);
+  template <class Actors>
+  void join(Role role, const Actors& actors);
+  void abandon(const std::vector<Dispatcher::InFlight>& groups);
   void save(SaveRequest request);
   void look_at_time();
   void show_waits();

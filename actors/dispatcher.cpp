@@ -1,21 +1,56 @@
 #include "actors/dispatcher.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace tracewise {
 
-void Dispatcher::grant(uint32_t generator, uint32_t samples) {
-  Lane& lane = lanes_[generator];
-  lane.credit += samples;
-  lane.owed = std::max<int64_t>(0, lane.owed - samples);
+namespace {
+
+bool goes_through(const Dispatcher::InFlight& flight, const Seat& seat) {
+  switch (seat.role) {
+    case Role::kGenerator:
+      return flight.route.generator == seat.number;
+    case Role::kTracer:
+      return flight.route.tracer == seat.number;
+    case Role::kBuilder:
+      return flight.purpose == Purpose::kTrain && flight.route.builder == seat.number;
+  }
+  return false;
 }
 
-std::vector<Dispatcher::InFlight> Dispatcher::leave(uint32_t generator) {
-  lanes_.erase(generator);
+uint32_t pick(const std::set<uint32_t>& seats, uint64_t group) {
+  return *std::next(seats.begin(), static_cast<int64_t>(group % seats.size()));
+}
+
+}  // namespace
+
+void Dispatcher::join(const Seat& seat, uint32_t window) {
+  if (seat.role == Role::kGenerator) lanes_.try_emplace(seat.number, Lane{window, 0});
+  if (seat.role == Role::kTracer) tracers_.insert(seat.number);
+  if (seat.role == Role::kBuilder) builders_.insert(seat.number);
+}
+
+bool Dispatcher::present(const Seat& seat) const {
+  if (seat.role == Role::kGenerator) return lanes_.count(seat.number) > 0;
+  return (seat.role == Role::kTracer ? tracers_ : builders_).count(seat.number) > 0;
+}
+
+void Dispatcher::grant(uint32_t generator, uint32_t samples) {
+  const auto lane = lanes_.find(generator);
+  if (lane == lanes_.end()) return;
+  lane->second.credit += samples;
+  lane->second.owed = std::max<int64_t>(0, lane->second.owed - samples);
+}
+
+std::vector<Dispatcher::InFlight> Dispatcher::leave(const Seat& seat) {
+  if (seat.role == Role::kGenerator) lanes_.erase(seat.number);
+  if (seat.role == Role::kTracer) tracers_.erase(seat.number);
+  if (seat.role == Role::kBuilder) builders_.erase(seat.number);
   std::vector<InFlight> lost;
   for (auto it = in_flight_.begin(); it != in_flight_.end();) {
-    if (it->second.generator == generator) {
+    if (goes_through(it->second, seat)) {
       lost.push_back(it->second);
       it = in_flight_.erase(it);
     } else {
@@ -36,8 +71,9 @@ Dispatcher::Lane* Dispatcher::best_lane(uint32_t samples, uint32_t* generator) {
   return best;
 }
 
-std::vector<Dispatcher::Assignment> Dispatcher::dispatch(TimePoint now, TimePoint deadline) {
-  std::vector<Assignment> assignments;
+std::vector<GroupTask> Dispatcher::dispatch(TimePoint now, TimePoint deadline) {
+  std::vector<GroupTask> sent;
+  if (tracers_.empty() || builders_.empty()) return sent;
   while (!queue_.empty()) {
     uint32_t generator = 0;
     Lane* lane = best_lane(queue_.front().samples, &generator);
@@ -46,10 +82,12 @@ std::vector<Dispatcher::Assignment> Dispatcher::dispatch(TimePoint now, TimePoin
     queue_.pop_front();
     lane->credit -= task.samples;
     lane->owed += task.samples;
-    in_flight_[task.key.group] = {task.key, task.purpose, generator, now, deadline};
-    assignments.push_back({generator, std::move(task)});
+    const uint64_t group = task.key.group;
+    task.route = {generator, pick(tracers_, group), pick(builders_, group)};
+    in_flight_[group] = {task.key, task.purpose, task.route, now, deadline};
+    sent.push_back(std::move(task));
   }
-  return assignments;
+  return sent;
 }
 
 bool Dispatcher::finish(GroupKey key) {

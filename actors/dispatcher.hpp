@@ -1,5 +1,6 @@
-// Which generator gets which group: explicit credit in samples. A generator grants what it can
-// hold; a group goes to the one with the most credit left, and waits here while nobody has enough.
+// Which group goes where: to the generator with the most credit left, and to a tracer and a builder
+// that are its own until it comes to its end. Credit is explicit, in samples: a generator starts
+// with its window and grants what it has handed on; a group waits here while nobody has enough.
 #pragma once
 
 #include <chrono>
@@ -7,8 +8,10 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
+#include "actors/seat.hpp"
 #include "messages/records.hpp"
 
 namespace tracewise {
@@ -18,31 +21,32 @@ class Dispatcher {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  struct Assignment {
-    uint32_t generator = 0;
-    GroupTask task;
-  };
   struct InFlight {
     GroupKey key;
     Purpose purpose = Purpose::kTrain;
-    uint32_t generator = 0;
+    Route route;
     TimePoint since;
     TimePoint deadline;
   };
 
-  // `samples` more may be sent to `generator`, which joins with its first grant.
+  // A seat is there. `window` is a generator's first credit in samples; others have none.
+  void join(const Seat& seat, uint32_t window);
+  bool present(const Seat& seat) const;
+
+  // `samples` more may be sent to `generator`. One that has left is ignored: its last grants may
+  // still have been on their way.
   void grant(uint32_t generator, uint32_t samples);
 
-  // A generator is gone, with its credit. Returns what it had not finished, ascending by group.
-  std::vector<InFlight> leave(uint32_t generator);
+  // A seat is gone. Returns what was in flight through it, ascending by group.
+  std::vector<InFlight> leave(const Seat& seat);
 
   void push(GroupTask task) { queue_.push_back(std::move(task)); }
   // Ahead of all others: a group issued again is the one that the others wait for.
   void push_front(GroupTask task) { queue_.push_front(std::move(task)); }
 
-  // What can be sent now; each is in flight until finish(), at the latest until `deadline`. A group
-  // larger than any window is sent to a generator that owes nothing.
-  std::vector<Assignment> dispatch(TimePoint now, TimePoint deadline);
+  // What can be sent now, with its route; each is in flight until finish(), at the latest until
+  // `deadline`. A group larger than any window is sent to a generator that owes nothing.
+  std::vector<GroupTask> dispatch(TimePoint now, TimePoint deadline);
 
   // The group came to its end. False if this attempt was not in flight.
   bool finish(GroupKey key);
@@ -63,7 +67,8 @@ class Dispatcher {
   };
   Lane* best_lane(uint32_t samples, uint32_t* generator);
 
-  std::map<uint32_t, Lane> lanes_;
+  std::map<uint32_t, Lane> lanes_;  // by generator
+  std::set<uint32_t> tracers_, builders_;
   std::deque<GroupTask> queue_;
   std::map<uint64_t, InFlight> in_flight_;
 };

@@ -16,43 +16,44 @@ constexpr std::chrono::milliseconds kGather{20};
 // Engine steps in a row while no message waits.
 constexpr int kStepsPerTick = 16;
 
-// Outside, a lease carries the epoch of its engine, because an engine that replaces a dead one
-// counts its leases from the start again, and requests for the old ones may still be on their way.
-constexpr int kEpochShift = 48;
-uint64_t outer_lease(uint64_t lease, uint64_t incarnation) {
-  return lease == 0 ? 0 : lease | incarnation << kEpochShift;
-}
-uint64_t inner_lease(uint64_t lease) { return lease & ((uint64_t{1} << kEpochShift) - 1); }
-
 std::string version_name(uint64_t version) { return "weights version " + std::to_string(version); }
 
 }  // namespace
 
 GeneratorShell::behavior_type GeneratorShell::make_behavior() {
   return {
-      [this](start_atom, Peers& peers) { return start(std::move(peers)); },
+      [this](start_atom) { return start(); },
       [this](Peers& peers) {
         seen();
-        peers_ = std::move(peers);
+        change_peers(std::move(peers));
+        return peers_.epoch;
       },
       [this](GroupTask& task) {
         seen();
         take(std::move(task));
         schedule();
       },
+      [this](abandon_atom, const std::vector<GroupKey>& keys) {
+        seen();
+        abandon(keys);
+        schedule();
+      },
       [this](grant_atom, uint32_t tracer, uint32_t rollouts) {
         seen();
-        lanes_.at(tracer).credit += rollouts;
+        const auto lane = lanes_.find(tracer);
+        if (lane == lanes_.end()) return;
+        lane->second.credit += rollouts;
         hand_on();
       },
       [this](std::vector<ProbeRequest>& requests) {
         seen();
-        for (ProbeRequest& request : requests) probe(std::move(request));
+        open_probes_ += requests.size();
+        for (ProbeRequest& request : requests) engine_->probe(std::move(request));
         schedule();
       },
       [this](release_atom, const std::vector<uint64_t>& leases) {
         seen();
-        release(leases);
+        for (const uint64_t lease : leases) engine_->release(lease);
       },
       [this](const WeightsReady& ready) { return take_weights(ready); },
       [this](tick_atom) {
@@ -66,18 +67,56 @@ GeneratorShell::behavior_type GeneratorShell::make_behavior() {
 
 void GeneratorShell::let_go() { engine_.reset(); }
 
-Outcome GeneratorShell::start(Peers peers) {
+Outcome GeneratorShell::start() {
   set_state("building its engine");
-  peers_ = std::move(peers);
-  incarnation_ = peers_.epoch;
-  lanes_.resize(peers_.tracers.size());
   auto engine = setup_.make_engine(setup_.index);
   if (!engine.ok()) return to_outcome(engine.error());
   engine_ = std::move(engine).value();
-  for (auto& lane : lanes_) lane.credit = setup_.options.window_rollouts;
-  send(peers_.coordinator, grant_atom::value, setup_.index, setup_.options.window_samples);
   set_state("idle");
   return {};
+}
+
+// What waits for a tracer that is gone has nobody left to go to.
+void GeneratorShell::change_peers(Peers peers) {
+  peers_ = std::move(peers);
+  Handed handed;
+  for (auto lane = lanes_.begin(); lane != lanes_.end();) {
+    if (peers_.tracers.count(lane->first) > 0) {
+      ++lane;
+      continue;
+    }
+    for (const Rollout& rollout : lane->second.waiting) drop(rollout, handed);
+    lane = lanes_.erase(lane);
+  }
+  for (const auto& [tracer, actor] : peers_.tracers) {
+    lanes_.try_emplace(tracer, Lane{setup_.options.window_rollouts, {}});
+  }
+  report(std::move(handed));
+}
+
+// Attempts that were given up: unfinished ones are cancelled, and whatever is left of them is
+// dropped as it comes.
+void GeneratorShell::abandon(const std::vector<GroupKey>& keys) {
+  Handed handed;
+  for (const GroupKey& key : keys) {
+    std::erase_if(parked_, [&](const GroupTask& task) {
+      if (task.key != key) return false;
+      handed.samples += task.samples;
+      return true;
+    });
+    const auto group = groups_.find(key);
+    if (group == groups_.end()) continue;
+    group->second.abandoned = true;
+    engine_->cancel(key);
+    for (auto& [tracer, lane] : lanes_) {
+      std::erase_if(lane.waiting, [&](const Rollout& rollout) {
+        if (rollout.key != key) return false;
+        drop(rollout, handed);
+        return true;
+      });
+    }
+  }
+  report(std::move(handed));
 }
 
 void GeneratorShell::take(GroupTask task) {
@@ -92,7 +131,7 @@ void GeneratorShell::take(GroupTask task) {
 }
 
 void GeneratorShell::submit(GroupTask task) {
-  groups_[task.key] = {task.samples, task.samples};
+  groups_[task.key] = {task.samples, task.samples, false};
   open_samples_ += task.samples;
   engine_->submit(std::move(task));
 }
@@ -123,67 +162,66 @@ caf::result<WeightsDelivered> GeneratorShell::take_weights(const WeightsReady& r
   return delivered;
 }
 
-// A request for a lease of an engine before this one has nobody who waits for its answer: its group
-// was given up with that engine.
-void GeneratorShell::probe(ProbeRequest request) {
-  if (request.lease >> kEpochShift != incarnation_) return;
-  request.lease = inner_lease(request.lease);
-  ++open_probes_;
-  engine_->probe(std::move(request));
-}
-
-void GeneratorShell::release(const std::vector<uint64_t>& leases) {
-  for (const uint64_t lease : leases) {
-    if (lease >> kEpochShift == incarnation_) engine_->release(inner_lease(lease));
-  }
-}
-
 void GeneratorShell::step() {
   set_state("in an engine step");
   EngineOutput output = engine_->step(now());
   set_state("between engine steps");
-  const size_t tracers = peers_.tracers.size();
   open_samples_ -= output.rollouts.size();
-  if (!output.rollouts.empty() && !gathering_) gathering_ = now();
-  for (Rollout& rollout : output.rollouts) {
-    rollout.lease = outer_lease(rollout.lease, incarnation_);
-    lanes_[rollout.key.group % tracers].waiting.push_back(std::move(rollout));
-  }
   open_probes_ -= output.probes.size();
-  std::vector<std::vector<ProbeResult>> results(output.probes.empty() ? 0 : tracers);
-  for (ProbeResult& result : output.probes) {
-    result.lease = outer_lease(result.lease, incarnation_);
-    results[result.key.group % tracers].push_back(std::move(result));
+  Handed dropped;
+  for (Rollout& rollout : output.rollouts) {
+    const auto lane = lanes_.find(rollout.route.tracer);
+    if (lane == lanes_.end() || groups_.at(rollout.key).abandoned) {
+      drop(rollout, dropped);
+      continue;
+    }
+    if (!gathering_) gathering_ = now();
+    lane->second.waiting.push_back(std::move(rollout));
   }
-  for (size_t t = 0; t < results.size(); ++t) {
-    if (!results[t].empty()) send(peers_.tracers[t], std::move(results[t]));
-  }
+  report(std::move(dropped));
+  std::map<uint32_t, std::vector<ProbeResult>> results;
+  for (ProbeResult& result : output.probes) results[result.tracer].push_back(std::move(result));
+  for (auto& [tracer, ready] : results) send_to(peers_.tracers, tracer, std::move(ready));
   if (gathering_ && (open_samples_ == 0 || now() - *gathering_ >= kGather)) hand_on();
 }
 
-// Sends tracers what their credit allows. A group all of whose rollouts have left frees its share
-// of this generator's window.
+// Sends tracers what their credit allows.
 void GeneratorShell::hand_on() {
   gathering_.reset();
-  std::vector<GroupKey> handed;
-  uint32_t samples = 0;
-  for (size_t t = 0; t < lanes_.size(); ++t) {
-    Lane& lane = lanes_[t];
+  Handed handed;
+  for (auto& [tracer, lane] : lanes_) {
     std::vector<Rollout> rollouts;
     for (; lane.credit > 0 && !lane.waiting.empty(); --lane.credit) {
       rollouts.push_back(std::move(lane.waiting.front()));
       lane.waiting.pop_front();
-      const auto group = groups_.find(rollouts.back().key);
-      if (group == groups_.end() || --group->second.left > 0) continue;
-      handed.push_back(group->first);
-      samples += group->second.samples;
-      groups_.erase(group);
+      leave(rollouts.back().key, handed);
     }
-    if (!rollouts.empty()) send(peers_.tracers[t], setup_.index, std::move(rollouts));
+    if (!rollouts.empty()) send_to(peers_.tracers, tracer, setup_.index, std::move(rollouts));
   }
-  if (handed.empty()) return;
-  send(peers_.coordinator, handed_atom::value, setup_.index, std::move(handed));
-  send(peers_.coordinator, grant_atom::value, setup_.index, samples);
+  report(std::move(handed));
+}
+
+// A group all of whose rollouts have left frees its share of this generator's window.
+void GeneratorShell::leave(const GroupKey& key, Handed& handed) {
+  const auto group = groups_.find(key);
+  if (group == groups_.end() || --group->second.left > 0) return;
+  if (!group->second.abandoned) handed.groups.push_back(key);
+  handed.samples += group->second.samples;
+  groups_.erase(group);
+}
+
+void GeneratorShell::drop(const Rollout& rollout, Handed& handed) {
+  if (rollout.lease != 0) engine_->release(rollout.lease);
+  leave(rollout.key, handed);
+}
+
+void GeneratorShell::report(Handed handed) {
+  if (!handed.groups.empty()) {
+    send(peers_.coordinator, handed_atom::value, setup_.index, std::move(handed.groups));
+  }
+  if (handed.samples > 0) {
+    send(peers_.coordinator, grant_atom::value, setup_.index, handed.samples);
+  }
 }
 
 void GeneratorShell::schedule() {

@@ -41,15 +41,24 @@ class GeneratorShell final : public Shell<GeneratorActor> {
   struct OpenGroup {
     uint32_t samples = 0;
     uint32_t left = 0;  // rollouts not yet handed on
+    bool abandoned = false;
+  };
+  // Groups all of whose rollouts have left, and the samples that this frees of the window.
+  struct Handed {
+    std::vector<GroupKey> groups;
+    uint32_t samples = 0;
   };
 
-  Outcome start(Peers peers);
+  Outcome start();
+  void change_peers(Peers peers);
+  void abandon(const std::vector<GroupKey>& keys);
+  void leave(const GroupKey& key, Handed& handed);
+  void drop(const Rollout& rollout, Handed& handed);
+  void report(Handed handed);
   void take(GroupTask task);
   void submit(GroupTask task);
   caf::result<WeightsDelivered> take_weights(const WeightsReady& ready);
   void step();
-  void probe(ProbeRequest request);
-  void release(const std::vector<uint64_t>& leases);
   void hand_on();
   void schedule();
   bool busy() const { return open_samples_ + open_probes_ > 0; }
@@ -59,9 +68,8 @@ class GeneratorShell final : public Shell<GeneratorActor> {
   std::optional<uint64_t> version_;  // of the weights that the next step samples with
   std::vector<GroupTask> parked_;    // wait for newer weights
   std::map<GroupKey, OpenGroup> groups_;
-  std::vector<Lane> lanes_;    // by tracer
-  uint64_t incarnation_ = 0;   // epoch in which this engine was made; see outer_lease()
-  uint64_t open_samples_ = 0;  // in the engine
+  std::map<uint32_t, Lane> lanes_;  // by tracer
+  uint64_t open_samples_ = 0;       // in the engine
   uint64_t open_probes_ = 0;
   std::optional<TimePoint> gathering_;  // since when rollouts wait to travel together
   bool ticking_ = false;

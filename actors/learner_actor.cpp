@@ -1,5 +1,7 @@
 #include "actors/learner_actor.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 
 #include "actors/train_step.hpp"
@@ -7,7 +9,7 @@
 namespace tracewise {
 namespace {
 
-std::string wait_name(uint64_t version, size_t generator) {
+std::string wait_name(uint64_t version, uint32_t generator) {
   return "weights version " + std::to_string(version) + " at generator " +
          std::to_string(generator);
 }
@@ -29,27 +31,28 @@ LearnerShell::LearnerShell(caf::actor_config& config, ShellContext context, Lear
 
 LearnerShell::behavior_type LearnerShell::make_behavior() {
   return {
-      [this](start_atom, Peers& peers) {
+      [this](start_atom) {
         set_state("building its trainer");
-        Outcome outcome = to_outcome(start(std::move(peers)));
+        Outcome outcome = to_outcome(start());
         set_state("idle");
         return outcome;
       },
       [this](Peers& peers) {
         seen();
         change_peers(std::move(peers));
+        return peers_.epoch;
       },
-      [this](uint32_t builder, std::vector<SampleGroup>& groups) {
+      [this](uint32_t builder, std::vector<GroupParcel>& parcels) {
         seen();
-        const auto count = static_cast<uint32_t>(groups.size());
-        take(std::move(groups));
-        send(peers_.builders.at(builder), grant_atom::value, count);
+        const auto count = static_cast<uint32_t>(parcels.size());
+        take(std::move(parcels));
+        send_to(peers_.builders, builder, grant_atom::value, count);
       },
       [this](SampleGroup& empty) {
         seen();
-        std::vector<SampleGroup> groups;
-        groups.push_back(std::move(empty));
-        take(std::move(groups));
+        std::vector<GroupParcel> parcels(1);
+        parcels[0].group = std::move(empty);
+        take(std::move(parcels));
       },
       [this](clock_atom, double seconds, bool running) {
         seen();
@@ -77,44 +80,41 @@ void LearnerShell::let_go() {
   setup_.folder.reset();
 }
 
-Result<void> LearnerShell::start(Peers peers) {
-  peers_ = std::move(peers);
-  for (uint32_t g = 0; g < peers_.generators.size(); ++g) delivery_.join(g);
+Result<void> LearnerShell::start() {
   TW_ASSIGN(trainer_, setup_.parts->make_trainer());
   if (const auto& checkpoint = setup_.start.checkpoint) {
     TW_ASSIGN(WeightsPtr weights, setup_.parts->load_model(checkpoint->model()));
     TW_TRY(trainer_->restore(std::move(weights), checkpoint->optimizer()));
   }
   weights_ = trainer_->weights(version_);
-  TW_TRY(publish());
-  const uint64_t window = (setup_.options.max_staleness + 1) * setup_.options.groups_per_batch;
-  for (const BuilderActor& builder : peers_.builders) {
-    send(builder, grant_atom::value, static_cast<uint32_t>(window));
-  }
-  return {};
+  return publish();
 }
 
-// A replaced generator has no weights yet; the others are told again under the new epoch and answer
-// that they have them.
+// Who is new has no weights yet; who is gone is waited for by nobody.
 void LearnerShell::change_peers(Peers peers) {
-  const uint64_t old_epoch = peers_.epoch;
-  for (uint32_t g = 0; g < peers.generators.size(); ++g) {
-    if (peers.generators[g] == peers_.generators.at(g)) continue;
-    delivery_.leave(g);
-    delivery_.join(g);
-  }
+  const std::map<uint32_t, GeneratorActor> before = std::move(peers_.generators);
   peers_ = std::move(peers);
-  if (peers_.epoch == old_epoch) return;
-  setup_.transport->abort(old_epoch);
-  good(publish());
+  for (const auto& [generator, actor] : before) {
+    if (peers_.generators.count(generator) > 0) continue;
+    delivery_.leave(generator);
+    entry().end_wait(wait_name(published_.version, generator));
+  }
+  for (const auto& [generator, actor] : peers_.generators) {
+    if (before.count(generator) > 0) continue;
+    delivery_.join(generator);
+    announce(generator, actor);
+  }
 }
 
-void LearnerShell::take(std::vector<SampleGroup> groups) {
-  std::vector<GroupKey> refused;
-  for (SampleGroup& group : groups) {
-    const GroupKey key = group.key;
-    switch (buffer_.put(std::move(group), version_)) {
+void LearnerShell::take(std::vector<GroupParcel> parcels) {
+  std::vector<GroupKey> taken, refused;
+  std::vector<LoggedRollout> logged;
+  for (GroupParcel& parcel : parcels) {
+    const GroupKey key = parcel.group.key;
+    switch (buffer_.put(std::move(parcel.group), version_)) {
       case BatchBuffer::Put::kTaken:
+        taken.push_back(key);
+        std::move(parcel.logged.begin(), parcel.logged.end(), std::back_inserter(logged));
         break;
       case BatchBuffer::Put::kStale:
         refused.push_back(key);
@@ -125,6 +125,9 @@ void LearnerShell::take(std::vector<SampleGroup> groups) {
                              std::to_string(key.attempt) + " refused: it is here already");
         break;
     }
+  }
+  if (!taken.empty()) {
+    send(peers_.coordinator, taken_atom::value, std::move(taken), std::move(logged));
   }
   refuse(std::move(refused));
   schedule();
@@ -171,33 +174,37 @@ void LearnerShell::train() {
 
 // Offers the current weights under the current epoch and tells every generator.
 Result<void> LearnerShell::publish() {
-  WeightsManifest manifest = weights_->manifest();
-  manifest.epoch = peers_.epoch;
-  published_ = now();
+  published_ = weights_->manifest();
+  published_.epoch = peers_.epoch;
+  published_at_ = now();
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
-  TW_TRY(setup_.transport->publish({manifest, weights_->storage()}, published_ + limit));
-  for (uint32_t g = 0; g < peers_.generators.size(); ++g) {
-    const std::string wait = wait_name(manifest.version, g);
-    entry().begin_wait(wait, "generator " + std::to_string(g), published_, published_ + limit);
-    request(peers_.generators[g], limit, WeightsReady{manifest})
-        .then(
-            [this, wait](const WeightsDelivered& delivered) {
-              entry().end_wait(wait);
-              delivery_.acknowledge(delivered);
-              if (delivered.version == version_ && delivery_.delivered(version_)) {
-                delivery_seconds_ = std::chrono::duration<double>(now() - published_).count();
-              }
-            },
-            [this, wait](caf::error& error) {
-              entry().end_wait(wait);
-              // A generator that died is the supervisor's to replace.
-              if (error != caf::sec::request_timeout) return;
-              fail({ErrorClass::kDeadline, wait + " was not acknowledged within " +
-                                               std::to_string(setup_.options.deadlines.weights_ms) +
-                                               " ms (deadlines.weights_ms)"});
-            });
-  }
+  TW_TRY(setup_.transport->publish({published_, weights_->storage()}, published_at_ + limit));
+  for (const auto& [generator, actor] : peers_.generators) announce(generator, actor);
   return {};
+}
+
+void LearnerShell::announce(uint32_t generator, const GeneratorActor& actor) {
+  const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
+  const std::string wait = wait_name(published_.version, generator);
+  entry().begin_wait(wait, name_of({Role::kGenerator, generator}), now(), now() + limit);
+  request(actor, limit, WeightsReady{published_})
+      .then(
+          [this, wait](const WeightsDelivered& delivered) {
+            entry().end_wait(wait);
+            delivery_.acknowledge(delivered);
+            if (delivered.version == version_ && delivery_.delivered(version_)) {
+              delivery_seconds_ = std::chrono::duration<double>(now() - published_at_).count();
+            }
+          },
+          [this, wait, generator](caf::error& error) {
+            entry().end_wait(wait);
+            // A generator that died is the supervisor's to replace.
+            if (error != caf::sec::request_timeout || peers_.generators.count(generator) == 0)
+              return;
+            fail({ErrorClass::kDeadline, wait + " was not acknowledged within " +
+                                             std::to_string(setup_.options.deadlines.weights_ms) +
+                                             " ms (deadlines.weights_ms)"});
+          });
 }
 
 SaveReply LearnerShell::save(SaveRequest request) {

@@ -36,12 +36,13 @@ class LearnerShell final : public Shell<LearnerActor> {
   void let_go() override;
 
  private:
-  Result<void> start(Peers peers);
+  Result<void> start();
   void change_peers(Peers peers);
-  void take(std::vector<SampleGroup> groups);
+  void take(std::vector<GroupParcel> parcels);
   void refuse(std::vector<GroupKey> keys);
   void train();
   Result<void> publish();
+  void announce(uint32_t generator, const GeneratorActor& actor);
   SaveReply save(SaveRequest request);
   void schedule();
 
@@ -50,12 +51,13 @@ class LearnerShell final : public Shell<LearnerActor> {
   BatchBuffer buffer_;
   TrainClock clock_;  // follows the coordinator's
   DeliveryBook delivery_;
-  WeightsPtr weights_;  // of version_
+  WeightsPtr weights_;         // of version_
+  WeightsManifest published_;  // theirs, with the epoch that they are offered under
   uint64_t step_ = 0;
   uint64_t version_ = 0;
   uint64_t duplicates_ = 0;
   std::vector<TrainedBatch> unsaved_;  // batches since the last checkpoint
-  TimePoint published_{};
+  TimePoint published_at_{};
   std::optional<double> delivery_seconds_;
   bool ticking_ = false;
 };

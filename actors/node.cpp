@@ -2,7 +2,6 @@
 
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
-#include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
 #include <chrono>
 #include <string>
@@ -36,14 +35,6 @@ double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-Error dead_on_start(const std::string& name, const caf::error& error, int64_t start_ms) {
-  if (error == caf::sec::request_timeout) {
-    return {ErrorClass::kDeadline, name + " was not ready within " + std::to_string(start_ms) +
-                                       " ms (deadlines.start_ms)"};
-  }
-  return {ErrorClass::kInternal, name + " died while it started"};
-}
-
 class Node {
  public:
   Node(const RunOptions& options, RunParts parts, std::shared_ptr<RunFolder> folder)
@@ -61,10 +52,7 @@ class Node {
   ShellContext context(const std::string& role, const std::string& name) const {
     return {services_, supervisor_, name, role};
   }
-  Result<void> start(const std::stop_token& stop);
-  template <class Handle>
-  Result<void> start_one(caf::scoped_actor& self, const Handle& actor, const std::string& name,
-                         const std::stop_token& stop);
+  SeatActor hire(const Seat& seat);
   Result<RunSummary> wait(std::stop_token stop);
   bool shut_down();
 
@@ -78,7 +66,7 @@ class Node {
   std::unique_ptr<caf::actor_system> system_;
   SupervisorActor supervisor_;
   InspectorActor inspector_;
-  Peers peers_;
+  CoordinatorActor coordinator_;
   RunSummary found_;  // of a run that is stopped while it starts
   bool stuck_ = false;
 };
@@ -101,97 +89,59 @@ Result<void> Node::open(bool resume) {
   return {};
 }
 
+SeatActor Node::hire(const Seat& seat) {
+  const ShellContext who = context(name_of(seat.role), name_of(seat));
+  switch (seat.role) {
+    case Role::kTracer:
+      return system_->spawn<TracerShell>(who,
+                                         TracerSetup{seat.number, parts_->make_tracer, options_});
+    case Role::kBuilder:
+      return system_->spawn<BuilderShell>(
+          who, BuilderSetup{seat.number, parts_->group_options, options_});
+    case Role::kGenerator:
+      break;
+  }
+  return system_->spawn<GeneratorShell, caf::detached>(
+      who, GeneratorSetup{seat.number, parts_->make_engine, transport_, options_});
+}
+
 void Node::spawn() {
   system_ = std::make_unique<caf::actor_system>(config_);
   caf::actor_system& system = *system_;
-  // Also for generators that are restarted; the supervisor is asked for when that happens.
-  const auto spawn_generator = [services = services_, &system, parts = parts_,
-                                transport = transport_, options = options_,
-                                supervisor = &supervisor_](uint32_t i) -> GeneratorActor {
-    return system.spawn<GeneratorShell, caf::detached>(
-        ShellContext{services, *supervisor, "generator " + std::to_string(i), "generator"},
-        GeneratorSetup{i, parts->make_engine, transport, options});
-  };
-  supervisor_ = system.spawn<SupervisorShell>(context("supervisor", "supervisor"),
-                                              SupervisorSetup{spawn_generator, options_});
+  supervisor_ = system.spawn<SupervisorShell>(
+      context("supervisor", "supervisor"),
+      SupervisorSetup{[this](const Seat& seat) { return hire(seat); }, options_});
   inspector_ = system.spawn<InspectorShell>(context("inspector", "inspector"));
-  peers_.coordinator = system.spawn<CoordinatorShell, caf::detached>(
+  coordinator_ = system.spawn<CoordinatorShell, caf::detached>(
       context("coordinator", "coordinator"),
       CoordinatorSetup{parts_, books_, options_, wall_time()});
-  peers_.learner = system.spawn<LearnerShell, caf::detached>(
+  Peers peers;
+  peers.coordinator = coordinator_;
+  peers.learner = system.spawn<LearnerShell, caf::detached>(
       context("learner", "learner"),
       LearnerSetup{parts_, folder_, transport_, books_->start(), options_});
-  for (uint32_t i = 0; i < options_.generators; ++i) {
-    peers_.generators.push_back(spawn_generator(i));
-  }
-  for (uint32_t i = 0; i < options_.tracers; ++i) {
-    peers_.tracers.push_back(
-        system.spawn<TracerShell>(context("tracer", "tracer " + std::to_string(i)),
-                                  TracerSetup{i, parts_->make_tracer, options_}));
-  }
-  for (uint32_t i = 0; i < options_.builders; ++i) {
-    peers_.builders.push_back(
-        system.spawn<BuilderShell>(context("builder", "builder " + std::to_string(i)),
-                                   BuilderSetup{i, parts_->group_options, options_}));
-  }
   books_.reset();  // the coordinator's from here on
-  caf::anon_send(supervisor_, peers_);
-}
-
-template <class Handle>
-Result<void> Node::start_one(caf::scoped_actor& self, const Handle& actor, const std::string& name,
-                             const std::stop_token& stop) {
-  if (stop.stop_requested()) return Error{ErrorClass::kCancelled, "stopped before " + name};
-  Result<void> result;
-  const auto limit = std::chrono::milliseconds(options_.deadlines.start_ms);
-  // The thread that starts the node is no actor, but the inspector shows whom it waits for.
-  const SteadyClock::time_point now = SteadyClock::now();
-  const auto entry = services_->registry.enlist("node", "node", now);
-  entry->begin_wait("its start", name, now, now + limit);
-  self->request(actor, limit, start_atom::value, peers_)
-      .receive(
-          [&](const Outcome& outcome) {
-            if (outcome.ok) return;
-            const Error error = to_error(outcome);
-            result = Error{error.error_class, name + ": " + error.message};
-          },
-          [&](caf::error& error) {
-            result = dead_on_start(name, error, options_.deadlines.start_ms);
-          });
-  return result;
-}
-
-// The learner comes last: it announces its weights to generators that have an engine by then.
-Result<void> Node::start(const std::stop_token& stop) {
-  caf::scoped_actor self(*system_);
-  for (uint32_t i = 0; i < options_.tracers; ++i) {
-    TW_TRY(start_one(self, peers_.tracers[i], "tracer " + std::to_string(i), stop));
-  }
-  for (uint32_t i = 0; i < options_.builders; ++i) {
-    TW_TRY(start_one(self, peers_.builders[i], "builder " + std::to_string(i), stop));
-  }
-  for (uint32_t i = 0; i < options_.generators; ++i) {
-    TW_TRY(start_one(self, peers_.generators[i], "generator " + std::to_string(i), stop));
-  }
-  TW_TRY(start_one(self, peers_.learner, "learner", stop));
-  self->send(supervisor_, start_atom::value);
-  self->send(peers_.coordinator, start_atom::value, peers_);
-  return {};
+  caf::anon_send(supervisor_, start_atom::value, std::move(peers));
 }
 
 Result<RunSummary> Node::wait(std::stop_token stop) {
   // Requested from any thread; what is to be done about it is this one's.
   const std::stop_callback wake(stop, [this] { services_->inbox.wake(); });
-  bool stop_sent = false;
+  bool begun = false, stop_sent = false;
   while (true) {
-    if (stop.stop_requested() && !stop_sent) {
-      stop_sent = true;
-      caf::anon_send(peers_.coordinator, stop_atom::value);
-    }
     std::optional<Progress> progress;
     auto end = services_->inbox.wait(SteadyClock::now() + std::chrono::seconds(1), &progress);
     if (progress && parts_->on_progress) parts_->on_progress(*progress);
     if (end) return std::move(*end);
+    if (!services_->inbox.ready()) continue;
+    if (!std::exchange(begun, true)) {
+      // Nothing was trained: the run stands where it was found.
+      if (stop.stop_requested()) return found_;
+      caf::anon_send(coordinator_, start_atom::value);
+    }
+    if (stop.stop_requested() && !std::exchange(stop_sent, true)) {
+      caf::anon_send(coordinator_, stop_atom::value);
+    }
   }
 }
 
@@ -201,7 +151,7 @@ bool Node::shut_down() {
   transport_->abort(UINT64_MAX - 1);  // nobody waits for weights any more
   caf::anon_send(supervisor_, stop_atom::value);
   caf::anon_send_exit(inspector_, caf::exit_reason::user_shutdown);
-  peers_ = Peers{};
+  coordinator_ = CoordinatorActor{};
   const auto limit = std::chrono::milliseconds(options_.deadlines.exit_ms);
   const bool gone = services_->gate.wait_empty(SteadyClock::now() + limit);
   supervisor_ = SupervisorActor{};
@@ -213,16 +163,7 @@ bool Node::shut_down() {
 }
 
 Result<RunSummary> Node::run(std::stop_token stop) {
-  Result<void> started = start(stop);
-  Result<RunSummary> end = started.ok() ? wait(stop) : Result<RunSummary>(started.error());
-  if (!started.ok()) {
-    // Nothing was trained: the run stands where it was found.
-    if (stop.stop_requested() && started.error().error_class == ErrorClass::kCancelled)
-      end = found_;
-    // The supervisor may know better than a request that found nobody.
-    std::optional<Progress> ignored;
-    if (auto known = services_->inbox.wait(SteadyClock::now(), &ignored)) end = std::move(*known);
-  }
+  Result<RunSummary> end = wait(std::move(stop));
   if (!end.ok()) services_->log->warn("the run ends: " + end.error().message);
   std::string stuck;
   if (!shut_down()) {

@@ -14,7 +14,7 @@ namespace tracewise {
 
 // Trains until the steps or seconds of `options` are used up, or until `stop` is requested; then a
 // checkpoint is written and the summary says `interrupted`. A stop while the actors start waits for
-// the one that is building its model and writes nothing. Blocks; the calling thread computes
+// those that are building their models and writes nothing. Blocks; the calling thread computes
 // nothing itself.
 //
 // `folder` was made by RunFolder::create for a new run, or opened for one that is resumed from its

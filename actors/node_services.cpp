@@ -42,6 +42,17 @@ void NodeInbox::post_progress(Progress progress) {
   changed_.notify_all();
 }
 
+void NodeInbox::post_ready() {
+  const std::lock_guard lock(mutex_);
+  ready_ = woken_ = true;
+  changed_.notify_all();
+}
+
+bool NodeInbox::ready() const {
+  const std::lock_guard lock(mutex_);
+  return ready_;
+}
+
 void NodeInbox::wake() {
   const std::lock_guard lock(mutex_);
   woken_ = true;

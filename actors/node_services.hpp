@@ -39,8 +39,10 @@ class NodeInbox {
  public:
   // The first end counts; what follows it are its consequences.
   void post_end(Result<RunSummary> end);
+  void post_ready();  // every actor is: the run may begin
   void post_progress(Progress progress);
   void wake();  // ends a wait() early
+  bool ready() const;
 
   // Waits until something is here, somebody wakes it, or `until`. Gives the end once it is there,
   // for good.
@@ -48,10 +50,11 @@ class NodeInbox {
                                          std::optional<Progress>* progress);
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<Result<RunSummary>> end_;
   std::optional<Progress> progress_;
+  bool ready_ = false;
   bool woken_ = false;
 };
 

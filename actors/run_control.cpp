@@ -61,16 +61,24 @@ Result<RunControl::Todo> RunControl::on_grant(uint32_t generator, uint32_t sampl
   return finish_event(now);
 }
 
-Result<RunControl::Todo> RunControl::on_generator_lost(uint32_t generator,
-                                                       const std::string& reason, TimePoint now) {
-  for (const Dispatcher::InFlight& lost : dispatcher_.leave(generator)) {
-    todo_.abandon.push_back(lost.key);
-    const Failure failure{FailureClass::kEngine,
-                          "generator " + std::to_string(generator) + " was lost: " + reason};
-    if (lost.purpose == Purpose::kTrain) {
+Result<RunControl::Todo> RunControl::on_join(const Seat& seat, TimePoint now) {
+  dispatcher_.join(seat, options_.window_samples);
+  return finish_event(now);
+}
+
+Result<RunControl::Todo> RunControl::on_lost(const Seat& seat, const std::string& reason,
+                                             bool blame, TimePoint now) {
+  const Failure failure{FailureClass::kEngine, name_of(seat) + " was lost: " + reason};
+  if (seat.role == Role::kGenerator) engines_.erase(seat.number);
+  for (const Dispatcher::InFlight& lost : dispatcher_.leave(seat)) {
+    todo_.abandon.push_back(lost);
+    if (lost.purpose == Purpose::kEval) {
+      if (eval_) dispatcher_.push_front(eval_->retry(lost.key));
+    } else if (blame) {
       TW_TRY(retry_or_give_up(lost.key, failure));
-    } else if (eval_) {
-      dispatcher_.push_front(eval_->retry(lost.key));
+    } else {
+      books_->ledger().fail(lost.key, failure, false);
+      TW_TRY(reissue(lost.key));
     }
   }
   return finish_event(now);
@@ -81,14 +89,21 @@ Result<RunControl::Todo> RunControl::on_generated(GroupKey key, TimePoint now) {
   return finish_event(now);
 }
 
-Result<RunControl::Todo> RunControl::on_built(GroupKey key, std::vector<LoggedRollout> logged,
-                                              TimePoint now) {
-  // An attempt that was given up meanwhile is the learner's to refuse.
-  if (!dispatcher_.finish(key)) return finish_event(now);
-  books_->ledger().advance(key, GroupState::kTraced);
-  books_->ledger().advance(key, GroupState::kBuilt);
-  built_.insert(key.group);
-  for (LoggedRollout& rollout : logged) books_->log_when_trained(std::move(rollout));
+Result<RunControl::Todo> RunControl::on_taken(const std::vector<GroupKey>& keys,
+                                              std::vector<LoggedRollout> logged, TimePoint now) {
+  std::set<GroupKey> current;
+  for (const GroupKey& key : keys) {
+    // An older attempt than the one under way is trained on all the same: its commit drops the
+    // newer.
+    if (!dispatcher_.finish(key)) continue;
+    current.insert(key);
+    books_->ledger().advance(key, GroupState::kTraced);
+    books_->ledger().advance(key, GroupState::kBuilt);
+    built_.insert(key.group);
+  }
+  for (LoggedRollout& rollout : logged) {
+    if (current.count(rollout.traced.rollout.key) > 0) books_->log_when_trained(std::move(rollout));
+  }
   TW_TRY(decide(now));
   return finish_event(now);
 }
@@ -103,7 +118,8 @@ Result<RunControl::Todo> RunControl::on_failed(const GroupFailed& failed, TimePo
 
 Result<RunControl::Todo> RunControl::on_refused(const std::vector<GroupKey>& keys, TimePoint now) {
   for (const GroupKey& key : keys) {
-    if (built_.erase(key.group) == 0) continue;  // another attempt is on its way already
+    // Refused on arrival, or dropped from the batch later; else another attempt is on its way.
+    if (!dispatcher_.finish(key) && built_.erase(key.group) == 0) continue;
     ++summary_.stale_groups;
     if (given_up_.count(key.group) > 0) {  // an empty group has no tokens that could be too old
       todo_.empty_groups.push_back({key, version_, {}, {}, {}});
@@ -178,7 +194,7 @@ Result<RunControl::Todo> RunControl::on_stop(TimePoint now) {
 Result<RunControl::Todo> RunControl::on_tick(TimePoint now) {
   if (const auto late = dispatcher_.overdue(now)) {
     return Error{ErrorClass::kDeadline,
-                 name_of(late->key) + " of generator " + std::to_string(late->generator) +
+                 name_of(late->key) + " of generator " + std::to_string(late->route.generator) +
                      " was not finished within " + std::to_string(options_.deadlines.group_ms) +
                      " ms (deadlines.group_ms)"};
   }

@@ -72,9 +72,9 @@ class RunControl {
   using TimePoint = std::chrono::steady_clock::time_point;
 
   struct Todo {
-    std::vector<Dispatcher::Assignment> issue;  // to generators
+    std::vector<GroupTask> issue;               // to the generators of their routes
     std::vector<SampleGroup> empty_groups;      // to the learner, for groups without attempts left
-    std::vector<GroupKey> abandon;              // to tracers and builders: not to be completed
+    std::vector<Dispatcher::InFlight> abandon;  // to those on their routes: not to be completed
     std::optional<ClockReading> clock;          // to the learner
     std::optional<SaveRequest> save;            // to the learner
     std::optional<RunSummary> end;
@@ -87,10 +87,16 @@ class RunControl {
              TimePoint now);
 
   Result<Todo> begin(TimePoint now);
+  // A seat can be given work from now on. One that is there already is ignored.
+  Result<Todo> on_join(const Seat& seat, TimePoint now);
+  // What was on its way through a seat is issued again. `blame`: it died of its own, so the attempt
+  // counts against the group, which may be what kills whoever works on it.
+  Result<Todo> on_lost(const Seat& seat, const std::string& reason, bool blame, TimePoint now);
   Result<Todo> on_grant(uint32_t generator, uint32_t samples, TimePoint now);
-  Result<Todo> on_generator_lost(uint32_t generator, const std::string& reason, TimePoint now);
   Result<Todo> on_generated(GroupKey key, TimePoint now);
-  Result<Todo> on_built(GroupKey key, std::vector<LoggedRollout> logged, TimePoint now);
+  // The learner holds these groups; `logged` are the rollouts of them that are to be logged.
+  Result<Todo> on_taken(const std::vector<GroupKey>& keys, std::vector<LoggedRollout> logged,
+                        TimePoint now);
   Result<Todo> on_failed(const GroupFailed& failed, TimePoint now);
   Result<Todo> on_refused(const std::vector<GroupKey>& keys, TimePoint now);
   Result<Todo> on_measured(std::vector<TracedRollout> traced, TimePoint now);

@@ -63,10 +63,10 @@ struct RunOptions {
   bool shuffle = true;         // the prompts of each epoch
   SamplingParams sampling;     // of the training rollouts
 
-  uint32_t max_attempts = 3;        // at a group, >= 1; then it counts as an empty one
-  uint32_t generator_restarts = 2;  // of generators that died, over the whole run
-  uint32_t window_samples = 1024;   // rollouts that a generator may owe
-  uint32_t window_rollouts = 256;   // rollouts on their way to a tracer, or from it to a builder
+  uint32_t max_attempts = 3;       // at a group, >= 1; then it counts as an empty one
+  uint32_t restarts = 2;           // of generators, tracers, builders that died, over the run
+  uint32_t window_samples = 1024;  // rollouts that a generator may owe
+  uint32_t window_rollouts = 256;  // rollouts on their way to a tracer, or from it to a builder
 
   EvalOptions eval;
   CheckpointOptions checkpoint;
@@ -77,6 +77,12 @@ struct RunOptions {
 
 // kBadInput names the first option out of range, as `name = value`, and its range.
 Result<void> check(const RunOptions& options);
+
+// Groups that may be on their way to the learner at a time: what the rule of actors/admission.hpp
+// lets be issued at once.
+inline uint64_t groups_under_way(const RunOptions& options) {
+  return (options.max_staleness + 1) * options.groups_per_batch;
+}
 
 // How much of the run is done, in [0, 1]: max(step / steps, seconds / budget_seconds). A limit that
 // is not set counts as 0. Drives the learning-rate schedule; with a budget in seconds it depends on

@@ -72,6 +72,14 @@ class Shell : public Handle::base {
   void seen() { entry_->handled(this->mailbox().size()); }
   void set_state(std::string_view state) { entry_->set_state(state, now()); }
 
+  // Sends to who holds that number, if anybody still does: the work of those that are gone is
+  // issued again by the coordinator.
+  template <class Actors, class... Ts>
+  void send_to(const Actors& actors, uint32_t number, Ts&&... message) {
+    const auto found = actors.find(number);
+    if (found != actors.end()) this->send(found->second, std::forward<Ts>(message)...);
+  }
+
   // Tells the supervisor why, and ends this actor.
   void fail(const Error& error) {
     report(error);

@@ -15,12 +15,14 @@
 #include <caf/replies_to.hpp>
 #include <caf/typed_actor.hpp>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "actors/node_registry.hpp"
 #include "actors/run_control.hpp"
 #include "actors/run_store.hpp"
+#include "actors/seat.hpp"
 #include "messages/records.hpp"
 #include "rollout/engine.hpp"
 
@@ -33,9 +35,10 @@ using grant_atom = caf::atom_constant<caf::atom("grant")>;    // credit, from co
 using handed_atom = caf::atom_constant<caf::atom("handed")>;  // all rollouts of groups handed on
 using release_atom = caf::atom_constant<caf::atom("release")>;  // KV leases no longer needed
 using abandon_atom = caf::atom_constant<caf::atom("abandon")>;  // a group attempt was given up
+using taken_atom = caf::atom_constant<caf::atom("taken")>;      // groups that the learner holds
 using refused_atom = caf::atom_constant<caf::atom("refused")>;  // groups too old to be trained on
 using clock_atom = caf::atom_constant<caf::atom("clock")>;      // the training clock's reading
-using lost_atom = caf::atom_constant<caf::atom("lost")>;        // a generator died
+using lost_atom = caf::atom_constant<caf::atom("lost")>;        // whoever held a seat is gone
 using failed_atom = caf::atom_constant<caf::atom("failed")>;    // an actor's last words
 using status_atom = caf::atom_constant<caf::atom("status")>;    // who is here and waits for whom
 
@@ -53,58 +56,60 @@ struct SaveReply {
   std::string folder;
 };
 
-// A group that is on its way to the learner, and its rollouts that are to be logged.
-struct BuiltNotice {
-  GroupKey key;
+// A group on its way to the learner, with the rollouts of it that are to be logged once it is
+// trained on.
+struct GroupParcel {
+  SampleGroup group;
   std::vector<LoggedRollout> logged;
 };
 
-// Who is who. Sent to everybody at the start and again whenever a generator was replaced.
+// Who is who. Sent to everybody when somebody has joined or was lost, and answered with its epoch:
+// the coordinator is told last, so that nobody gets work from a stranger.
 struct Peers;
 
 // --- generator: owns an engine; detached, ticks itself between two decode steps
 using GeneratorActor = caf::typed_actor<
-    // Builds the engine, then grants the coordinator its window.
-    caf::replies_to<start_atom, Peers>::with<Outcome>, caf::reacts_to<Peers>,
+    caf::replies_to<start_atom>::with<Outcome>,  // builds the engine
+    caf::replies_to<Peers>::with<uint64_t>,
     // Coordinator. Held back until the weights are at least those of task.issue_version.
-    caf::reacts_to<GroupTask>,
+    caf::reacts_to<GroupTask>, caf::reacts_to<abandon_atom, std::vector<GroupKey>>,
     // Tracer, grants: tracer, rollouts.
     caf::reacts_to<grant_atom, uint32_t, uint32_t>,
-    // Tracer: value probes; the answers go to the group's tracer.
+    // Tracer: value probes.
     caf::reacts_to<std::vector<ProbeRequest>>, caf::reacts_to<release_atom, std::vector<uint64_t>>,
     // Learner. Answered once the version is checked and the next decode step will use it.
     caf::replies_to<WeightsReady>::with<WeightsDelivered>, caf::reacts_to<tick_atom>>;
 
 // --- tracer: steps, verdicts, values
-using TracerActor =
-    caf::typed_actor<caf::replies_to<start_atom, Peers>::with<Outcome>, caf::reacts_to<Peers>,
-                     // Generator: finished rollouts, and its number for the credit.
-                     caf::reacts_to<uint32_t, std::vector<Rollout>>,
-                     // Generator.
-                     caf::reacts_to<std::vector<ProbeResult>>,
-                     // Builder, grants: builder, rollouts.
-                     caf::reacts_to<grant_atom, uint32_t, uint32_t>,
-                     // Coordinator.
-                     caf::reacts_to<abandon_atom, std::vector<GroupKey>>,
-                     caf::reacts_to<tick_atom>>;
+using TracerActor = caf::typed_actor<
+    caf::replies_to<start_atom>::with<Outcome>, caf::replies_to<Peers>::with<uint64_t>,
+    // Generator: finished rollouts, and its number for the credit.
+    caf::reacts_to<uint32_t, std::vector<Rollout>>,
+    // Generator.
+    caf::reacts_to<std::vector<ProbeResult>>,
+    // Builder, grants: builder, rollouts.
+    caf::reacts_to<grant_atom, uint32_t, uint32_t>,
+    // Coordinator.
+    caf::reacts_to<abandon_atom, std::vector<GroupKey>>, caf::reacts_to<tick_atom>>;
 
 // --- preference builder: groups, advantages, step pairs
-using BuilderActor =
-    caf::typed_actor<caf::replies_to<start_atom, Peers>::with<Outcome>, caf::reacts_to<Peers>,
-                     // Tracer: traced rollouts, and its number for the credit.
-                     caf::reacts_to<uint32_t, std::vector<TracedRollout>>,
-                     // Learner, grants groups.
-                     caf::reacts_to<grant_atom, uint32_t>,
-                     // Coordinator.
-                     caf::reacts_to<abandon_atom, std::vector<GroupKey>>>;
+using BuilderActor = caf::typed_actor<caf::replies_to<start_atom>::with<Outcome>,
+                                      caf::replies_to<Peers>::with<uint64_t>,
+                                      // Tracer: traced rollouts, and its number for the credit.
+                                      caf::reacts_to<uint32_t, std::vector<TracedRollout>>,
+                                      // Learner, grants groups.
+                                      caf::reacts_to<grant_atom, uint32_t>,
+                                      // Coordinator.
+                                      caf::reacts_to<abandon_atom, std::vector<GroupKey>>>;
 
 // --- learner: owns trainer, batch buffer and checkpoints; detached
 using LearnerActor = caf::typed_actor<
-    // Builds the trainer, announces its weights to all generators, grants the builders their
-    // windows.
-    caf::replies_to<start_atom, Peers>::with<Outcome>, caf::reacts_to<Peers>,
+    // Builds the trainer, offers its weights.
+    caf::replies_to<start_atom>::with<Outcome>,
+    // Generators that are new are told of the weights.
+    caf::replies_to<Peers>::with<uint64_t>,
     // Builder: groups, and its number for the credit.
-    caf::reacts_to<uint32_t, std::vector<SampleGroup>>,
+    caf::reacts_to<uint32_t, std::vector<GroupParcel>>,
     // Coordinator: an empty group in place of one that has no attempts left.
     caf::reacts_to<SampleGroup>,
     caf::reacts_to<clock_atom, double, bool>,  // seconds of training time, running
@@ -112,28 +117,27 @@ using LearnerActor = caf::typed_actor<
 
 // --- coordinator: one a run; dataset, ledger, admission, evaluation; detached (it writes to disk)
 using CoordinatorActor =
-    caf::typed_actor<caf::reacts_to<start_atom, Peers>, caf::reacts_to<Peers>,
+    caf::typed_actor<caf::reacts_to<start_atom>, caf::reacts_to<Peers>,
                      // Generator, grants: generator, samples.
                      caf::reacts_to<grant_atom, uint32_t, uint32_t>,
                      // Generator: groups whose rollouts all left it; its engine's counters.
                      caf::reacts_to<handed_atom, uint32_t, std::vector<GroupKey>>,
                      caf::reacts_to<uint32_t, EngineStats>,
                      // Builder.
-                     caf::reacts_to<BuiltNotice>, caf::reacts_to<GroupFailed>,
+                     caf::reacts_to<GroupFailed>,
                      // Tracer: rollouts of an evaluation.
                      caf::reacts_to<std::vector<TracedRollout>>,
-                     // Learner.
-                     caf::reacts_to<Commit>, caf::reacts_to<refused_atom, std::vector<GroupKey>>,
-                     // Supervisor: generator, reason.
-                     caf::reacts_to<lost_atom, uint32_t, std::string>, caf::reacts_to<stop_atom>,
+                     // Learner: in this order for one group.
+                     caf::reacts_to<taken_atom, std::vector<GroupKey>, std::vector<LoggedRollout>>,
+                     caf::reacts_to<refused_atom, std::vector<GroupKey>>, caf::reacts_to<Commit>,
+                     // Supervisor: seat, reason, whether it died of its own.
+                     caf::reacts_to<lost_atom, Seat, std::string, bool>, caf::reacts_to<stop_atom>,
                      caf::reacts_to<tick_atom>>;
 
-// --- supervisor: notices deaths, restarts generators, ends the run
+// --- supervisor: fills the seats, notices deaths, fills them again, ends the run
 using SupervisorActor = caf::typed_actor<
-    // Whom to watch.
-    caf::reacts_to<Peers>,
-    // The run has begun: from here on generators are restarted.
-    caf::reacts_to<start_atom>,
+    // Fills the seats and starts everybody; the node's inbox is told when all are ready.
+    caf::reacts_to<start_atom, Peers>,
     // Name, class of the error, sentence.
     caf::reacts_to<failed_atom, std::string, uint8_t, std::string>,
     // Ends all actors of the node but the inspector, then itself.
@@ -145,11 +149,11 @@ using InspectorActor =
 
 struct Peers {
   CoordinatorActor coordinator;
-  std::vector<GeneratorActor> generators;  // by number, as are the others
-  std::vector<TracerActor> tracers;
-  std::vector<BuilderActor> builders;
   LearnerActor learner;
-  uint64_t epoch = 0;  // goes up when a generator is replaced
+  std::map<uint32_t, GeneratorActor> generators;  // by number, as are the others
+  std::map<uint32_t, TracerActor> tracers;
+  std::map<uint32_t, BuilderActor> builders;
+  uint64_t epoch = 0;  // goes up with every change
 };
 
 }  // namespace tracewise

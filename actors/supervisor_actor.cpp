@@ -6,33 +6,31 @@ namespace tracewise {
 namespace {
 
 // What the outside world did wrong (weights that do not fit, options, a full disk) would meet a
-// restarted generator as well; a library's failure may not.
+// replacement as well; a library's failure may not.
 bool may_pass(const Error& error) { return error.error_class == ErrorClass::kInternal; }
+
+void remove(const Seat& seat, Peers& peers) {
+  switch (seat.role) {
+    case Role::kGenerator:
+      peers.generators.erase(seat.number);
+      return;
+    case Role::kTracer:
+      peers.tracers.erase(seat.number);
+      return;
+    case Role::kBuilder:
+      peers.builders.erase(seat.number);
+      return;
+  }
+}
 
 }  // namespace
 
 SupervisorShell::behavior_type SupervisorShell::make_behavior() {
   set_down_handler([this](caf::down_msg& down) { on_down(down); });
   return {
-      [this](Peers& peers) {
+      [this](start_atom, Peers& peers) {
         seen();
-        peers_ = std::move(peers);
-        watch(peers_.coordinator, "coordinator");
-        watch(peers_.learner, "learner");
-        for (uint32_t i = 0; i < peers_.generators.size(); ++i) {
-          watch(peers_.generators[i], "generator " + std::to_string(i), i);
-        }
-        for (size_t i = 0; i < peers_.tracers.size(); ++i) {
-          watch(peers_.tracers[i], "tracer " + std::to_string(i));
-        }
-        for (size_t i = 0; i < peers_.builders.size(); ++i) {
-          watch(peers_.builders[i], "builder " + std::to_string(i));
-        }
-        set_state("watching");
-      },
-      [this](start_atom) {
-        seen();
-        begun_ = true;
+        begin(std::move(peers));
       },
       [this](failed_atom, const std::string& name, uint8_t error_class,
              const std::string& message) {
@@ -47,15 +45,147 @@ SupervisorShell::behavior_type SupervisorShell::make_behavior() {
   };
 }
 
-// The supervisor knows the actors of this moment, replaced generators included.
+// The learner starts beside the seats: whoever is ready first waits in `peers_` for the others.
+void SupervisorShell::begin(Peers peers) {
+  peers_ = std::move(peers);
+  watch(peers_.coordinator, "coordinator");
+  watch(peers_.learner, "learner");
+  for (uint32_t i = 0; i < setup_.options.tracers; ++i) hire(Role::kTracer);
+  for (uint32_t i = 0; i < setup_.options.builders; ++i) hire(Role::kBuilder);
+  for (uint32_t i = 0; i < setup_.options.generators; ++i) hire(Role::kGenerator);
+  start(peers_.learner, "learner", [this] { spread(); });
+}
+
+void SupervisorShell::hire(Role role) {
+  const Seat seat{role, next_number_[role]++};
+  const SeatActor actor = setup_.hire(seat);
+  hired_.emplace(seat, actor);
+  std::visit(
+      [&](const auto& handle) {
+        watch(handle, name_of(seat), seat);
+        start(handle, name_of(seat), [this, seat, actor] { seat_ready(seat, actor); });
+      },
+      actor);
+}
+
+template <class Handle>
+void SupervisorShell::start(const Handle& actor, const std::string& name,
+                            std::function<void()> ready) {
+  starting_.insert(name);
+  const auto limit = std::chrono::milliseconds(setup_.options.deadlines.start_ms);
+  entry().begin_wait("its start, " + name, name, now(), now() + limit);
+  set_state("starting actors");
+  request(actor, limit, start_atom::value)
+      .then(
+          [this, name, ready](const Outcome& outcome) {
+            entry().end_wait("its start, " + name);
+            if (starting_.erase(name) == 0) return;
+            if (outcome.ok) return ready();
+            const Error error = to_error(outcome);
+            services().inbox.post_end(Error{error.error_class, name + ": " + error.message});
+          },
+          [this, name](caf::error& error) {
+            entry().end_wait("its start, " + name);
+            if (error != caf::sec::request_timeout) return;  // it died: on_down knows
+            services().inbox.post_end(
+                Error{ErrorClass::kDeadline, name + " was not ready within " +
+                                                 std::to_string(setup_.options.deadlines.start_ms) +
+                                                 " ms (deadlines.start_ms)"});
+          });
+}
+
+void SupervisorShell::seat_ready(const Seat& seat, const SeatActor& actor) {
+  if (const auto* generator = std::get_if<GeneratorActor>(&actor)) {
+    peers_.generators[seat.number] = *generator;
+  } else if (const auto* tracer = std::get_if<TracerActor>(&actor)) {
+    peers_.tracers[seat.number] = *tracer;
+  } else {
+    peers_.builders[seat.number] = std::get<BuilderActor>(actor);
+  }
+  spread();
+}
+
+// Tells everybody who is who. The first time only when all are ready, from then on at each change.
+void SupervisorShell::spread() {
+  if (stopping_ || (!begun_ && !starting_.empty())) return;
+  set_state("watching");
+  const uint64_t epoch = ++peers_.epoch;
+  Spreading& spreading = spreading_[epoch];
+  spreading.peers = peers_;
+  spreading.missing.insert("learner");
+  for (const auto& [number, actor] : peers_.generators) {
+    spreading.missing.insert(name_of({Role::kGenerator, number}));
+  }
+  for (const auto& [number, actor] : peers_.tracers) {
+    spreading.missing.insert(name_of({Role::kTracer, number}));
+  }
+  for (const auto& [number, actor] : peers_.builders) {
+    spreading.missing.insert(name_of({Role::kBuilder, number}));
+  }
+  // Downstream first, so that nobody hears of rollouts from somebody it does not know.
+  tell(peers_.learner, "learner");
+  for (const auto& [number, actor] : peers_.builders)
+    tell(actor, name_of({Role::kBuilder, number}));
+  for (const auto& [number, actor] : peers_.tracers) tell(actor, name_of({Role::kTracer, number}));
+  for (const auto& [number, actor] : peers_.generators)
+    tell(actor, name_of({Role::kGenerator, number}));
+}
+
+template <class Handle>
+void SupervisorShell::tell(const Handle& actor, const std::string& name) {
+  const uint64_t epoch = peers_.epoch;
+  // A learner in the middle of a batch looks up after it.
+  const auto limit = std::chrono::milliseconds(setup_.options.deadlines.train_ms);
+  const std::string wait = "who is who, epoch " + std::to_string(epoch) + ", " + name;
+  entry().begin_wait(wait, name, now(), now() + limit);
+  request(actor, limit, peers_)
+      .then(
+          [this, wait, epoch, name](uint64_t) {
+            entry().end_wait(wait);
+            told(epoch, name);
+          },
+          [this, wait, epoch, name](caf::error& error) {
+            entry().end_wait(wait);
+            const auto found = spreading_.find(epoch);
+            if (found == spreading_.end() || found->second.missing.count(name) == 0) return;
+            if (error != caf::sec::request_timeout) return;  // it died: on_down knows
+            services().inbox.post_end(
+                Error{ErrorClass::kDeadline, name + " did not take note of its peers within " +
+                                                 std::to_string(setup_.options.deadlines.train_ms) +
+                                                 " ms (deadlines.train_ms)"});
+          });
+}
+
+void SupervisorShell::told(uint64_t epoch, const std::string& name) {
+  const auto found = spreading_.find(epoch);
+  if (found == spreading_.end()) return;
+  found->second.missing.erase(name);
+  if (!found->second.missing.empty()) return;
+  send(peers_.coordinator, std::move(found->second.peers));
+  // What was known of before is overtaken.
+  spreading_.erase(spreading_.begin(), std::next(found));
+  if (!std::exchange(begun_, true)) services().inbox.post_ready();
+}
+
+// Nobody waits for the answers of who is gone.
+void SupervisorShell::forget(const std::string& name) {
+  starting_.erase(name);
+  std::vector<uint64_t> waiting;
+  for (const auto& [epoch, spreading] : spreading_) {
+    if (spreading.missing.count(name) > 0) waiting.push_back(epoch);
+  }
+  for (const uint64_t epoch : waiting) told(epoch, name);
+}
+
+// The supervisor knows the actors of this moment, replacements included.
 void SupervisorShell::end_all() {
   stopping_ = true;
   const auto end = [this](const auto& actor) { send_exit(actor, caf::exit_reason::user_shutdown); };
   end(peers_.coordinator);
   end(peers_.learner);
-  for (const GeneratorActor& actor : peers_.generators) end(actor);
-  for (const TracerActor& actor : peers_.tracers) end(actor);
-  for (const BuilderActor& actor : peers_.builders) end(actor);
+  for (const auto& [seat, actor] : hired_) std::visit(end, actor);
+  hired_.clear();
+  spreading_.clear();
   quit(caf::exit_reason::user_shutdown);
 }
 
@@ -66,51 +196,25 @@ void SupervisorShell::on_down(const caf::down_msg& down) {
   watched_.erase(found);
   Error reason{ErrorClass::kInternal, "it ended without a word: " + system().render(down.reason)};
   if (auto words = last_words_.extract(who.name); !words.empty()) reason = words.mapped();
-  if (who.generator && begun_ && restarts_left_ > 0 && may_pass(reason)) {
-    --restarts_left_;
-    return restart(*who.generator, reason);
+  if (!who.seat || !begun_ || restarts_left_ == 0 || !may_pass(reason)) {
+    services().inbox.post_end(Error{reason.error_class, who.name + ": " + reason.message});
+    return;
   }
-  services().inbox.post_end(Error{reason.error_class, who.name + ": " + reason.message});
+  --restarts_left_;
+  services().log->warn(who.name + " is replaced, " + std::to_string(restarts_left_) +
+                       " restarts are left");
+  lose(*who.seat, reason, true);
+  hire(who.seat->role);
 }
 
-// The coordinator hears of the loss before anything of the new generator's, and the others hear of
-// the new one once its engine stands.
-void SupervisorShell::restart(uint32_t generator, const Error& reason) {
-  const std::string name = "generator " + std::to_string(generator);
-  services().log->warn(name + " is restarted, " + std::to_string(restarts_left_) +
-                       " restarts are left");
-  const GeneratorActor replacement = setup_.spawn_generator(generator);
-  watch(replacement, name, generator);
-  peers_.generators.at(generator) = replacement;
-  ++peers_.epoch;
-  send(peers_.coordinator, lost_atom::value, generator, reason.message);
-  send(peers_.coordinator, peers_);
-  const auto limit = std::chrono::milliseconds(setup_.options.deadlines.start_ms);
-  // The epoch tells it from the wait for a predecessor, whose end may come later.
-  const std::string wait = "its start, epoch " + std::to_string(peers_.epoch);
-  entry().begin_wait(wait, name, now(), now() + limit);
-  request(replacement, limit, start_atom::value, peers_)
-      .then(
-          [this, name, wait](const Outcome& outcome) {
-            entry().end_wait(wait);
-            if (!outcome.ok) {
-              const Error error = to_error(outcome);
-              services().inbox.post_end(Error{error.error_class, name + ": " + error.message});
-              return;
-            }
-            send(peers_.learner, peers_);
-            for (const TracerActor& tracer : peers_.tracers) send(tracer, peers_);
-            for (const BuilderActor& builder : peers_.builders) send(builder, peers_);
-            for (const GeneratorActor& other : peers_.generators) send(other, peers_);
-          },
-          [this, name, wait](caf::error& error) {
-            entry().end_wait(wait);
-            if (error != caf::sec::request_timeout) return;  // it died again: on_down knows
-            services().inbox.post_end(
-                Error{ErrorClass::kDeadline, name + " was not ready within " +
-                                                 std::to_string(setup_.options.deadlines.start_ms) +
-                                                 " ms (deadlines.start_ms)"});
-          });
+// The coordinator hears of the loss first: it sends no more work that way.
+void SupervisorShell::lose(const Seat& seat, const Error& reason, bool blame) {
+  hired_.erase(seat);
+  remove(seat, peers_);
+  for (auto& [epoch, spreading] : spreading_) remove(seat, spreading.peers);
+  send(peers_.coordinator, lost_atom::value, seat, reason.message, blame);
+  forget(name_of(seat));
+  spread();
 }
 
 }  // namespace tracewise

@@ -7,25 +7,17 @@ namespace tracewise {
 
 TracerShell::behavior_type TracerShell::make_behavior() {
   return {
-      [this](start_atom, Peers& peers) -> Outcome {
-        peers_ = std::move(peers);
-        lanes_.resize(peers_.builders.size());
-        for (Lane& lane : lanes_) lane.credit = setup_.options.window_rollouts;
-        auto tracer = setup_.make_tracer();
-        if (!tracer.ok()) return to_outcome(tracer.error());
-        tracer_ = std::move(tracer).value();
-        set_state("idle");
-        return {};
-      },
+      [this](start_atom) { return start(); },
       [this](Peers& peers) {
         seen();
-        peers_ = std::move(peers);
+        change_peers(std::move(peers));
+        return peers_.epoch;
       },
       [this](uint32_t generator, std::vector<Rollout>& rollouts) {
         seen();
         const auto count = static_cast<uint32_t>(rollouts.size());
         take(std::move(rollouts));
-        send(peers_.generators.at(generator), grant_atom::value, setup_.index, count);
+        send_to(peers_.generators, generator, grant_atom::value, setup_.index, count);
       },
       [this](std::vector<ProbeResult>& results) {
         seen();
@@ -38,7 +30,9 @@ TracerShell::behavior_type TracerShell::make_behavior() {
       },
       [this](grant_atom, uint32_t builder, uint32_t rollouts) {
         seen();
-        lanes_.at(builder).credit += rollouts;
+        const auto lane = lanes_.find(builder);
+        if (lane == lanes_.end()) return;
+        lane->second.credit += rollouts;
         hand_on();
       },
       [this](abandon_atom, const std::vector<GroupKey>& keys) {
@@ -59,6 +53,23 @@ TracerShell::behavior_type TracerShell::make_behavior() {
   };
 }
 
+Outcome TracerShell::start() {
+  auto tracer = setup_.make_tracer();
+  if (!tracer.ok()) return to_outcome(tracer.error());
+  tracer_ = std::move(tracer).value();
+  set_state("idle");
+  return {};
+}
+
+// What waits for a builder that is gone has nobody left to go to.
+void TracerShell::change_peers(Peers peers) {
+  peers_ = std::move(peers);
+  std::erase_if(lanes_, [this](const auto& lane) { return !peers_.builders.count(lane.first); });
+  for (const auto& [builder, actor] : peers_.builders) {
+    lanes_.try_emplace(builder, Lane{setup_.options.window_rollouts, {}});
+  }
+}
+
 void TracerShell::take(std::vector<Rollout> rollouts) {
   std::vector<Tracer::Output> outputs;
   for (Rollout& rollout : rollouts) outputs.push_back(tracer_->on_rollout(std::move(rollout)));
@@ -67,29 +78,30 @@ void TracerShell::take(std::vector<Rollout> rollouts) {
 
 // Sends what the tracer gave out: one message for each receiver, whatever the number of rollouts.
 void TracerShell::pass_on(std::vector<Tracer::Output> outputs) {
-  std::vector<std::vector<ProbeRequest>> probes(peers_.generators.size());
-  std::vector<std::vector<uint64_t>> releases(peers_.generators.size());
+  std::map<uint32_t, std::vector<ProbeRequest>> probes;  // by generator
+  std::map<uint32_t, std::vector<uint64_t>> releases;
   std::vector<TracedRollout> measured;
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.probe_ms);
   const TimePoint until = now() + limit;
   for (Tracer::Output& output : outputs) {
     for (auto& [generator, probe] : output.probes) {
       deadlines_[{probe.key, probe.sample}] = until;
-      probes.at(generator).push_back(std::move(probe));
+      probes[generator].push_back(std::move(probe));
     }
-    for (const auto& [generator, lease] : output.releases) releases.at(generator).push_back(lease);
+    for (const auto& [generator, lease] : output.releases) releases[generator].push_back(lease);
     for (TracedRollout& traced : output.traced) {
       if (traced.rollout.purpose == Purpose::kEval) {
         measured.push_back(std::move(traced));
-      } else {
-        lanes_[traced.rollout.key.group % lanes_.size()].waiting.push_back(std::move(traced));
+      } else if (auto lane = lanes_.find(traced.rollout.route.builder); lane != lanes_.end()) {
+        lane->second.waiting.push_back(std::move(traced));
       }
     }
   }
-  for (size_t g = 0; g < probes.size(); ++g) {
-    const GeneratorActor& generator = peers_.generators[g];
-    if (!probes[g].empty()) send(generator, std::move(probes[g]));
-    if (!releases[g].empty()) send(generator, release_atom::value, std::move(releases[g]));
+  for (auto& [generator, requests] : probes) {
+    send_to(peers_.generators, generator, std::move(requests));
+  }
+  for (auto& [generator, leases] : releases) {
+    send_to(peers_.generators, generator, release_atom::value, std::move(leases));
   }
   if (!measured.empty()) send(peers_.coordinator, std::move(measured));
   hand_on();
@@ -97,14 +109,13 @@ void TracerShell::pass_on(std::vector<Tracer::Output> outputs) {
 }
 
 void TracerShell::hand_on() {
-  for (size_t b = 0; b < lanes_.size(); ++b) {
-    Lane& lane = lanes_[b];
+  for (auto& [builder, lane] : lanes_) {
     std::vector<TracedRollout> traced;
     for (; lane.credit > 0 && !lane.waiting.empty(); --lane.credit) {
       traced.push_back(std::move(lane.waiting.front()));
       lane.waiting.pop_front();
     }
-    if (!traced.empty()) send(peers_.builders[b], setup_.index, std::move(traced));
+    if (!traced.empty()) send_to(peers_.builders, builder, setup_.index, std::move(traced));
   }
 }
 

@@ -36,6 +36,8 @@ class TracerShell final : public Shell<TracerActor> {
     std::deque<TracedRollout> waiting;
   };
 
+  Outcome start();
+  void change_peers(Peers peers);
   void take(std::vector<Rollout> rollouts);
   void pass_on(std::vector<Tracer::Output> outputs);
   void hand_on();
@@ -44,7 +46,7 @@ class TracerShell final : public Shell<TracerActor> {
 
   TracerSetup setup_;
   std::unique_ptr<Tracer> tracer_;
-  std::vector<Lane> lanes_;                    // by builder
+  std::map<uint32_t, Lane> lanes_;             // by builder
   std::map<RolloutKey, TimePoint> deadlines_;  // of the probes that are out
   bool ticking_ = false;
 };

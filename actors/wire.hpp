@@ -49,14 +49,15 @@ TRACEWISE_INSPECT(CheckpointState, x.step, x.version, x.next_group, x.train_seco
 TRACEWISE_INSPECT(SaveRequest, x.state, x.best, x.keep_last, x.keep_best, x.deadline_ms)
 TRACEWISE_INSPECT(SaveReply, x.outcome, x.step, x.folder)
 TRACEWISE_INSPECT(LoggedRollout, x.step, x.traced, x.advantages)
-TRACEWISE_INSPECT(BuiltNotice, x.key, x.logged)
+TRACEWISE_INSPECT(GroupParcel, x.group, x.logged)
+TRACEWISE_INSPECT(Seat, x.role, x.number)
 TRACEWISE_INSPECT(EngineStats, x.sampled_tokens, x.prefilled_tokens, x.probe_tokens, x.preemptions,
                   x.expired_leases, x.steps, x.step_seconds, x.probe_seconds, x.waiting, x.running,
                   x.leased, x.free_blocks, x.total_blocks)
 TRACEWISE_INSPECT(WaitStatus, x.who, x.what, x.since_seconds, x.left_seconds)
 TRACEWISE_INSPECT(ActorStatus, x.name, x.role, x.state, x.state_seconds, x.mailbox, x.handled,
                   x.waits)
-TRACEWISE_INSPECT(Peers, x.coordinator, x.generators, x.tracers, x.builders, x.learner, x.epoch)
+TRACEWISE_INSPECT(Peers, x.coordinator, x.learner, x.generators, x.tracers, x.builders, x.epoch)
 #undef TRACEWISE_INSPECT
 
 }  // namespace tracewise

@@ -54,8 +54,9 @@ void add_run_keys(Keys& k) {
   k.push_back(flag_key("run.shuffle", AT(run.shuffle), "Shuffle the prompts of each epoch."));
   k.push_back(integer_key("run.max_attempts", AT(run.max_attempts), at_least(1),
                           "Times a failed group is issued before it counts as empty."));
-  k.push_back(integer_key("run.generator_restarts", AT(run.generator_restarts), at_least(0),
-                          "Generators that may die and be restarted over the whole run."));
+  k.push_back(integer_key(
+      "run.restarts", AT(run.restarts), at_least(0),
+      "Generators, tracers and builders that may die and be replaced over the whole run."));
   k.push_back(integer_key("run.window_samples", AT(run.window_samples), at_least(1),
                           "Rollouts that a generator may owe at a time."));
   k.push_back(integer_key("run.window_rollouts", AT(run.window_rollouts), at_least(1),

@@ -117,8 +117,8 @@ class Worker {
   Worker(Work& work, std::stop_token stop, uint64_t window)
       : work_(work), stop_(std::move(stop)), window_(window) {}
 
-  Result<void> run(const Config& config, const ModelFolder& model, uint32_t index) {
-    TW_ASSIGN(engine_, make_engine(engine_options(config, model.config, index), model.config,
+  Result<void> run(const Config& config, const ModelFolder& model) {
+    TW_ASSIGN(engine_, make_engine(engine_options(config, model.config), model.config,
                                    model.weights, model.tokenizer.get()));
     TracerOptions options = tracer_options(config, model.config);
     options.worth_probing = nullptr;  // what training would leave out is measured too
@@ -182,10 +182,10 @@ Result<Evaluation> evaluate(const Config& config, const ModelFolder& model,
   Work work(eval, prompts, model.weights->version(), workers, options.probe);
   {
     std::vector<std::jthread> threads;
-    for (uint32_t index = 0; index < workers; ++index) {
-      threads.emplace_back([&, index] {
+    for (uint32_t w = 0; w < workers; ++w) {
+      threads.emplace_back([&] {
         try {
-          work.leave(Worker(work, stop, window).run(config, model, index));
+          work.leave(Worker(work, stop, window).run(config, model));
         } catch (const std::exception& e) {
           work.leave(Error{ErrorClass::kInternal, std::string("evaluating failed: ") + e.what()});
         }

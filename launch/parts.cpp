@@ -24,9 +24,8 @@ Result<ModelFolder> load_model(const Config& config) {
   return load_model(config.launch.model_dir, config.launch.model_dtype);
 }
 
-EngineOptions engine_options(const Config& config, const ModelConfig& model, uint32_t generator) {
+EngineOptions engine_options(const Config& config, const ModelConfig& model) {
   EngineOptions options = config.engine;
-  options.generator = generator;
   if (options.stop_tokens.empty()) options.stop_tokens = model.eos_tokens;
   return options;
 }
@@ -53,7 +52,7 @@ Result<void> check_parts(const Config& config, const ModelFolder& model) {
   TW_TRY(check_training(config));
   TW_TRY(check_device(config.engine.device));
   TW_TRY(check_device(config.trainer.device));
-  TW_TRY(check_engine_options(engine_options(config, model.config, 0), true));
+  TW_TRY(check_engine_options(engine_options(config, model.config), true));
   TW_TRY(Tracer::make(tracer_options(config, model.config), *model.tokenizer));
   return {};
 }
@@ -82,9 +81,9 @@ Result<RunParts> run_parts(std::shared_ptr<const Config> config,
   if (!config->eval_data.path.empty()) {
     TW_ASSIGN(parts.eval_prompts, load_verified(config->eval_data, *config, *model));
   }
-  parts.make_engine = [config, model](uint32_t generator) {
-    return make_engine(engine_options(*config, model->config, generator), model->config,
-                       model->weights, model->tokenizer.get());
+  parts.make_engine = [config, model](uint32_t) {
+    return make_engine(engine_options(*config, model->config), model->config, model->weights,
+                       model->tokenizer.get());
   };
   parts.make_tracer = [config, model] {
     return Tracer::make(tracer_options(*config, model->config), *model->tokenizer);

@@ -17,8 +17,8 @@ Result<ModelFolder> load_model(const std::filesystem::path& dir, ModelDtype dtyp
 // Casts the weights to the dtype that the model is to compute in.
 void cast_model(ModelFolder& model, ModelDtype dtype);
 
-// Options of generator `generator`; without configured stop tokens the model's own end tokens stop.
-EngineOptions engine_options(const Config& config, const ModelConfig& model, uint32_t generator);
+// Without configured stop tokens the model's own end tokens stop.
+EngineOptions engine_options(const Config& config, const ModelConfig& model);
 
 TracerOptions tracer_options(const Config& config, const ModelConfig& model);
 

@@ -84,7 +84,7 @@ Result<std::unique_ptr<GroupTracer>> GroupTracer::make(const Config& config,
   auto tracer = std::unique_ptr<GroupTracer>(new GroupTracer(config, model));
   TW_ASSIGN(ValueProbe probe, ValueProbe::make(config.probe, *model.tokenizer, *tracer->verifier_));
   tracer->probe_ = std::make_unique<ValueProbe>(std::move(probe));
-  TW_ASSIGN(tracer->engine_, make_engine(engine_options(config, model.config, 0), model.config,
+  TW_ASSIGN(tracer->engine_, make_engine(engine_options(config, model.config), model.config,
                                          model.weights, model.tokenizer.get()));
   return tracer;
 }

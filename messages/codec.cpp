@@ -106,6 +106,13 @@ void visit(V& v, Ref<V, GroupKey> r, v1::GroupKey& p) {
 }
 
 template <class V>
+void visit(V& v, Ref<V, Route> r, v1::Route& p) {
+  SCALAR(generator);
+  SCALAR(tracer);
+  SCALAR(builder);
+}
+
+template <class V>
 void visit(V& v, Ref<V, GroupTask> r, v1::GroupTask& p) {
   MESSAGE(key);
   ENUM(GroupTask, purpose, Purpose::kEval);
@@ -113,6 +120,7 @@ void visit(V& v, Ref<V, GroupTask> r, v1::GroupTask& p) {
   SCALAR(samples);
   MESSAGE(sampling);
   MESSAGE(prompt);
+  MESSAGE(route);
 }
 
 template <class V>
@@ -134,9 +142,9 @@ void visit(V& v, Ref<V, Rollout> r, v1::Rollout& p) {
   ARRAY(versions);
   ENUM(Rollout, finish, FinishReason::kFailed);
   SCALAR(lease);
-  SCALAR(generator);
   SCALAR(generate_seconds);
   MESSAGE(failure);
+  MESSAGE(route);
 }
 
 template <class V>
@@ -150,6 +158,7 @@ void visit(V& v, Ref<V, ProbeRequest> r, v1::ProbeRequest& p) {
   ARRAY(target_tokens);
   SCALAR(continuations);
   MESSAGE(sampling);
+  SCALAR(tracer);
 }
 
 template <class V>
@@ -169,6 +178,7 @@ void visit(V& v, Ref<V, ProbeResult> r, v1::ProbeResult& p) {
   SCALAR(prefilled_again);
   SCALAR(probe_seconds);
   MESSAGE(failure);
+  SCALAR(tracer);
 }
 
 template <class V>

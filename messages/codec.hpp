@@ -18,6 +18,7 @@ inline constexpr size_t kMaxMessageBytes = size_t{8} << 20;
   X(Prompt)                       \
   X(SamplingParams)               \
   X(GroupKey)                     \
+  X(Route)                        \
   X(GroupTask)                    \
   X(Failure)                      \
   X(Rollout)                      \

@@ -50,9 +50,19 @@ enum class Purpose : uint8_t {
   kEval,   // measured, never trained on, not in the ledger
 };
 
+// Which actors handle a group attempt, by number. Chosen once, when the attempt is sent out: all
+// its rollouts meet at one tracer and one builder, and whoever is lost is known to be in its way.
+struct Route {
+  uint32_t generator = 0;
+  uint32_t tracer = 0;
+  uint32_t builder = 0;  // not used for Purpose::kEval
+  bool operator==(const Route&) const = default;
+};
+
 // Made by the coordinator. Used by one generator, which owes `samples` rollouts for it.
 struct GroupTask {
   GroupKey key;
+  Route route;
   Purpose purpose = Purpose::kTrain;
   uint64_t issue_version = 0;  // newest committed weights version when the group was issued
   uint32_t samples = 1;        // G >= 1
@@ -87,6 +97,7 @@ struct Failure {
 // The per-token arrays cover the response alone and all have length T.
 struct Rollout {
   GroupKey key;
+  Route route;  // its generator holds the lease
   Purpose purpose = Purpose::kTrain;
   uint32_t sample = 0;                 // 0..G-1
   uint32_t group_samples = 1;          // G
@@ -96,8 +107,7 @@ struct Rollout {
   std::vector<float> policy_logprobs;  // [T] nats at temperature 1 with no filter
   std::vector<uint64_t> versions;      // [T] weights version that sampled each token
   FinishReason finish = FinishReason::kStop;
-  uint64_t lease = 0;           // KV lease on `generator`; 0: none
-  uint32_t generator = 0;       // which generator holds the lease
+  uint64_t lease = 0;           // KV lease on its generator; 0: none
   double generate_seconds = 0;  // its share of the engine's time
   Failure failure;
   bool operator==(const Rollout&) const = default;
@@ -113,6 +123,7 @@ enum class ProbeKind : uint8_t {
 // Made by rollout/tracer: one request for all boundaries of a rollout.
 struct ProbeRequest {
   GroupKey key;
+  uint32_t tracer = 0;  // who is to get the answer
   uint32_t sample = 0;
   uint64_t lease = 0;
   ProbeKind kind = ProbeKind::kScore;
@@ -127,6 +138,7 @@ struct ProbeRequest {
 // Made by rollout/engine.
 struct ProbeResult {
   GroupKey key;
+  uint32_t tracer = 0;  // of the request
   uint32_t sample = 0;
   uint64_t lease = 0;
   std::vector<float> target_logprobs;               // [K * n] nats, boundary-major, for kScore

@@ -104,6 +104,8 @@ Result<void> validate(const SamplingParams& r) {
 
 Result<void> validate(const GroupKey&) { return {}; }
 
+Result<void> validate(const Route&) { return {}; }
+
 Result<void> validate(const GroupTask& r) {
   if (r.samples < 1) return broken("GroupTask.samples", "is 0, it must be at least 1");
   TW_TRY(validate(r.sampling));

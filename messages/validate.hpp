@@ -11,6 +11,7 @@ namespace tracewise {
 [[nodiscard]] Result<void> validate(const Prompt& r);
 [[nodiscard]] Result<void> validate(const SamplingParams& r);
 [[nodiscard]] Result<void> validate(const GroupKey& r);
+[[nodiscard]] Result<void> validate(const Route& r);
 [[nodiscard]] Result<void> validate(const GroupTask& r);
 [[nodiscard]] Result<void> validate(const Failure& r);
 [[nodiscard]] Result<void> validate(const Rollout& r);

@@ -31,7 +31,7 @@ class PagedEngine final : public Engine {
                                 " tokens leaves no room in the model's context of " +
                                 std::to_string(max_context_)};
       for (uint32_t s = 0; s < task.samples; ++s)
-        ready_.rollouts.push_back(stamped(failed_rollout(task, s, failure)));
+        ready_.rollouts.push_back(failed_rollout(task, s, failure));
       return;
     }
     auto sequence = std::make_unique<Sequence>();
@@ -48,6 +48,7 @@ class PagedEngine final : public Engine {
     work->request = std::move(request);
     ProbeResult& result = work->result;
     result.key = work->request.key;
+    result.tracer = work->request.tracer;
     result.sample = work->request.sample;
     result.lease = work->request.lease;
     result.version = version_;
@@ -224,7 +225,7 @@ class PagedEngine final : public Engine {
     }
     Rollout rollout = finished_rollout(s, stopped ? FinishReason::kStop : FinishReason::kLength);
     rollout.lease = scheduler_.lease(&s, now_ + std::chrono::milliseconds(options_.lease_ms));
-    ready_.rollouts.push_back(stamped(std::move(rollout)));
+    ready_.rollouts.push_back(std::move(rollout));
   }
 
   void finish_probe_part(Sequence& s) {
@@ -265,12 +266,7 @@ class PagedEngine final : public Engine {
     const uint32_t first = whole_group ? 0 : s.sample;
     const uint32_t end = whole_group ? task.samples : s.sample + 1;
     for (uint32_t c = first; c < end; ++c)
-      ready_.rollouts.push_back(stamped(failed_rollout(task, c, failure)));
-  }
-
-  Rollout stamped(Rollout rollout) const {
-    rollout.generator = options_.generator;
-    return rollout;
+      ready_.rollouts.push_back(failed_rollout(task, c, failure));
   }
 
   EngineOptions options_;

@@ -18,7 +18,6 @@ using Clock = std::chrono::steady_clock;
 class Tokenizer;
 
 struct EngineOptions {
-  uint32_t generator = 0;       // written into Rollout::generator
   uint64_t seed = 0;            // of the run; see rollout/random.hpp
   int32_t block_tokens = 16;    // tokens of one KV block; a multiple of 16
   int64_t kv_blocks = 0;        // blocks of the cache; 0: as max_sequences full contexts need

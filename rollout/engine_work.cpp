@@ -64,6 +64,7 @@ Rollout finished_rollout(Sequence& sequence, FinishReason reason) {
   const GroupTask& task = sequence.group->task;
   Rollout rollout;
   rollout.key = task.key;
+  rollout.route = task.route;
   rollout.purpose = task.purpose;
   rollout.sample = sequence.sample;
   rollout.group_samples = task.samples;
@@ -80,6 +81,7 @@ Rollout finished_rollout(Sequence& sequence, FinishReason reason) {
 Rollout failed_rollout(const GroupTask& task, uint32_t sample, Failure failure) {
   Rollout rollout;
   rollout.key = task.key;
+  rollout.route = task.route;
   rollout.purpose = task.purpose;
   rollout.sample = sample;
   rollout.group_samples = task.samples;

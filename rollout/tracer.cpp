@@ -8,7 +8,7 @@ namespace {
 
 void release(Rollout& rollout, Tracer::Output& out) {
   if (rollout.lease == 0) return;
-  out.releases.emplace_back(rollout.generator, rollout.lease);
+  out.releases.emplace_back(rollout.route.generator, rollout.lease);
   rollout.lease = 0;  // nobody downstream may use it
 }
 
@@ -94,7 +94,8 @@ void Tracer::request_probe(Waiting& waiting, Output& out) {
   request->key = rollout.key;
   request->sample = rollout.sample;
   request->lease = rollout.lease;
-  out.probes.emplace_back(rollout.generator, std::move(*request));
+  request->tracer = rollout.route.tracer;
+  out.probes.emplace_back(rollout.route.generator, std::move(*request));
   waiting.probing = true;
 }
 

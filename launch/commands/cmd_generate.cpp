@@ -122,7 +122,7 @@ Result<std::vector<Rollout>> sample(Engine& engine, GroupTask task, TextOutput* 
 Result<void> run(const Config& config, const Options& options, const ModelFolder& model,
                  const std::string& prompt, const std::stop_token& stop) {
   TW_ASSIGN(GroupTask task, make_task(options, prompt, config, model));
-  EngineOptions engine_settings = engine_options(config, model.config, 0);
+  EngineOptions engine_settings = engine_options(config, model.config);
   engine_settings.stream = !options.json;
   engine_settings.max_sequences =
       std::min(engine_settings.max_sequences, static_cast<int32_t>(options.samples));

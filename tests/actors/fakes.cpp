@@ -99,7 +99,7 @@ class FakeEngine final : public Engine {
     r.sample = sample;
     r.group_samples = task.samples;
     r.prompt = task.prompt;
-    r.generator = generator_;
+    r.route = task.route;
     // The attempt is no part of the stream.
     uint64_t stream = mix(mix(fake_state(*weights_), seed_), mix(task.key.group, sample));
     const size_t length = 3 + stream % 9;
@@ -124,6 +124,7 @@ class FakeEngine final : public Engine {
   ProbeResult score(const ProbeRequest& request) {
     ProbeResult result;
     result.key = request.key;
+    result.tracer = request.tracer;
     result.sample = request.sample;
     result.lease = request.lease;
     result.version = weights_->version();
@@ -226,12 +227,16 @@ uint64_t fake_state(const Weights& weights) {
   return state;
 }
 
-RunParts fake_parts(FakeWorld* world, uint64_t seed) {
-  std::vector<std::string> symbols = {"<pad>", "<bos>", "<eos>", "\n"};
-  for (char digit = '0'; digit <= '9'; ++digit) symbols.emplace_back(1, digit);
-  const std::shared_ptr<const Tokenizer> tokenizer =
-      make_symbol_tokenizer(symbols, {0, 1, 2}, 1).value();
+const Tokenizer* fake_tokenizer() {
+  static const std::shared_ptr<const Tokenizer> tokenizer = [] {
+    std::vector<std::string> symbols = {"<pad>", "<bos>", "<eos>", "\n"};
+    for (char digit = '0'; digit <= '9'; ++digit) symbols.emplace_back(1, digit);
+    return std::shared_ptr<const Tokenizer>(make_symbol_tokenizer(symbols, {0, 1, 2}, 1).value());
+  }();
+  return tokenizer.get();
+}
 
+RunParts fake_parts(FakeWorld* world, uint64_t seed) {
   RunParts parts;
   for (int i = 0; i < 7; ++i) {
     const std::string gold = std::to_string(i % 2);
@@ -245,13 +250,13 @@ RunParts fake_parts(FakeWorld* world, uint64_t seed) {
   parts.make_trainer = [=]() -> Result<std::unique_ptr<Trainer>> {
     return std::unique_ptr<Trainer>(new FakeTrainer(world));
   };
-  parts.make_tracer = [tokenizer] {
+  parts.make_tracer = [] {
     TracerOptions options;
     options.steps.delimiters = {"\n"};
     options.verifier.answer_prefix = "\n";
     options.probe.mode = ProbeMode::kLikelihood;
     options.probe.probe_text = "";
-    return Tracer::make(options, *tokenizer);
+    return Tracer::make(options, *fake_tokenizer());
   };
   parts.group_options.uniform_groups = UniformGroups::kKeep;
   parts.save_model = [](const std::filesystem::path& dir, const Weights& weights) -> Result<void> {

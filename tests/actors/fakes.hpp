@@ -41,6 +41,9 @@ struct FakeWorld {
 // The weights after a run: what the trainers fold every group into.
 uint64_t fake_state(const Weights& weights);
 
+// Of the fakes' rollouts; lives as long as the process.
+const Tokenizer* fake_tokenizer();
+
 // Parts whose engines, tracer and trainer are fakes of `world`, which outlives them. `tokenizer` is
 // that of the tracer.
 RunParts fake_parts(FakeWorld* world, uint64_t seed);

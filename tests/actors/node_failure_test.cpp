@@ -50,7 +50,7 @@ TEST_CASE("an engine that throws ends the run with one sentence that names its g
   };
   RunOptions options = options_of(3);
   options.generators = 2;
-  options.generator_restarts = 0;
+  options.restarts = 0;
   const auto summary = run.train(options);
   REQUIRE_FALSE(summary.ok());
   CHECK(summary.error().message == "generator 1: the device is gone");
@@ -61,14 +61,14 @@ TEST_CASE("a generator that died is replaced and its groups give the same weight
   Run run;
   std::atomic<int> deaths{0};
   run.world.before_step = [&](uint32_t generator, uint64_t steps) {
-    if (generator == 0 && steps == 4 && deaths < 2) {
+    if (generator != 1 && steps == 4 && deaths < 2) {
       ++deaths;
       throw std::runtime_error("the device is gone");
     }
   };
   RunOptions options = options_of(5);
   options.generators = 2;
-  options.generator_restarts = 2;
+  options.restarts = 2;
   const auto summary = run.train(options);
   INFO((summary.ok() ? std::string() : summary.error().message));
   REQUIRE(summary.ok());
@@ -76,6 +76,36 @@ TEST_CASE("a generator that died is replaced and its groups give the same weight
   CHECK(run.world.engines_made == 4);
   CHECK(run.state() == plain_state(options_of(5)));
   CHECK(run.world.trained == first_groups(20));
+}
+
+TEST_CASE("a tracer that died is replaced and its groups give the same weights") {
+  Run run;
+  RunParts parts = fake_parts(&run.world, kSeed);
+  std::atomic<int> asked{0};
+  parts.make_tracer = [&asked]() -> Result<std::unique_ptr<Tracer>> {
+    TracerOptions options;
+    options.steps.delimiters = {"\n"};
+    options.verifier.answer_prefix = "\n";
+    options.probe.mode = ProbeMode::kLikelihood;
+    options.probe.probe_text = "";
+    options.worth_probing = [&asked](std::span<const TracedRollout>) {
+      if (++asked == 9) throw std::runtime_error("the tokenizer is gone");
+      return true;
+    };
+    return Tracer::make(options, *fake_tokenizer());
+  };
+  RunOptions options = options_of(5);
+  options.generators = 2;
+  options.tracers = 2;
+  options.restarts = 1;
+  const auto summary = run.train(options, parts);
+  INFO((summary.ok() ? std::string() : summary.error().message));
+  REQUIRE(summary.ok());
+  CHECK(asked > 9);
+  CHECK(run.state() == plain_state(options_of(5)));
+  CHECK(run.world.trained == first_groups(20));
+  CHECK(run.count("SELECT count(*) FROM failures WHERE message LIKE "
+                  "'tracer % was lost: the tokenizer is gone'") > 0);
 }
 
 TEST_CASE(

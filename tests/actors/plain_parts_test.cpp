@@ -21,19 +21,26 @@ GroupTask task_of(uint64_t group, uint32_t samples) {
   return task;
 }
 
-std::vector<std::pair<uint64_t, uint32_t>> plan(const std::vector<Dispatcher::Assignment>& all) {
+std::vector<std::pair<uint64_t, uint32_t>> plan(const std::vector<GroupTask>& all) {
   std::vector<std::pair<uint64_t, uint32_t>> plan;
-  for (const auto& a : all) plan.emplace_back(a.task.key.group, a.generator);
+  for (const auto& task : all) plan.emplace_back(task.key.group, task.route.generator);
   return plan;
+}
+
+// A tracer, a builder and generators 0.. with these windows.
+Dispatcher dispatcher(std::vector<uint32_t> windows) {
+  Dispatcher d;
+  d.join({Role::kTracer, 0}, 0);
+  d.join({Role::kBuilder, 0}, 0);
+  for (uint32_t g = 0; g < windows.size(); ++g) d.join({Role::kGenerator, g}, windows[g]);
+  return d;
 }
 
 using Plan = std::vector<std::pair<uint64_t, uint32_t>>;
 
 TEST_CASE("groups go to the generator with the most credit and wait when nobody has enough") {
-  Dispatcher d;
+  Dispatcher d = dispatcher({16, 24});
   const TimePoint t{};
-  d.grant(0, 16);
-  d.grant(1, 24);
   for (uint64_t g = 0; g < 6; ++g) d.push(task_of(g, 8));
   // Credits 16/24 -> 16/16 -> 8/16 -> 8/8 -> 0/8 -> 0/0; group 5 waits.
   CHECK(plan(d.dispatch(t, t)) == Plan{{0, 1}, {1, 0}, {2, 1}, {3, 0}, {4, 1}});
@@ -45,9 +52,8 @@ TEST_CASE("groups go to the generator with the most credit and wait when nobody 
 }
 
 TEST_CASE("a group larger than any window goes to a generator that owes nothing") {
-  Dispatcher d;
+  Dispatcher d = dispatcher({4});
   const TimePoint t{};
-  d.grant(0, 4);
   d.push(task_of(0, 2));
   d.push(task_of(1, 64));
   CHECK(plan(d.dispatch(t, t)) == Plan{{0, 0}});
@@ -60,9 +66,8 @@ TEST_CASE("a group larger than any window goes to a generator that owes nothing"
 }
 
 TEST_CASE("only the attempt in flight can be finished, and the first deadline is found") {
-  Dispatcher d;
+  Dispatcher d = dispatcher({100});
   const TimePoint t{};
-  d.grant(0, 100);
   d.push(task_of(7, 1));
   (void)d.dispatch(t, t + milliseconds(20));
   d.push(task_of(8, 1));
@@ -72,8 +77,11 @@ TEST_CASE("only the attempt in flight can be finished, and the first deadline is
   CHECK_FALSE(d.finish({8, 1}));
   CHECK(d.finish({8, 0}));
   CHECK_FALSE(d.finish({8, 0}));
-  CHECK(d.leave(0).at(0).key.group == 7);
+  CHECK(d.leave({Role::kGenerator, 0}).at(0).key.group == 7);
   CHECK(d.idle());
+  d.grant(0, 8);  // was on its way: nobody is there to send to
+  d.push(task_of(9, 1));
+  CHECK(d.dispatch(t, t).empty());
 }
 
 TEST_CASE("the Wilson interval equals values worked out by hand") {

@@ -29,6 +29,13 @@ struct Bench {
     folder = (resume ? RunFolder::open(root) : RunFolder::create(root, "")).value();
     books = RunBooks::open(*folder, resume, options, train_set, 100).value();
     control = std::make_unique<RunControl>(options, &train_set, &eval_set, books.get(), 100, now);
+    (void)control->on_join({Role::kTracer, 0}, now);
+    (void)control->on_join({Role::kBuilder, 0}, now);
+  }
+
+  // A generator of 100 samples' room joins.
+  Todo join(uint32_t generator) {
+    return control->on_join({Role::kGenerator, generator}, now).value();
   }
 
   // The learner trains on the batch of `keys`.
@@ -39,7 +46,7 @@ struct Bench {
     c.metrics = {{"train/rollouts", 4}, {"train/response_tokens", 25}, {"train/accuracy", 0.5}};
     return control->on_commit(c, now).value();
   }
-  Todo built(GroupKey key) { return control->on_built(key, {}, now).value(); }
+  Todo built(GroupKey key) { return control->on_taken({key}, {}, now).value(); }
 
   TempDir own;
   RunOptions options;
@@ -58,12 +65,13 @@ inline RunOptions options_of(uint64_t steps) {
   o.steps = steps;
   o.max_attempts = 2;
   o.shuffle = false;
+  o.window_samples = 100;
   return o;
 }
 
 inline std::vector<GroupKey> keys(const Todo& todo) {
   std::vector<GroupKey> keys;
-  for (const auto& a : todo.issue) keys.push_back(a.task.key);
+  for (const GroupTask& task : todo.issue) keys.push_back(task.key);
   return keys;
 }
 

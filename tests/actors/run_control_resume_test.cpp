@@ -16,7 +16,7 @@ TEST_CASE("a second checkpoint that a stop needs has what is left of the stop's 
   o.deadlines.stop_ms = 1000;
   Bench b(o);
   (void)b.control->begin(b.now);
-  (void)b.control->on_grant(0, 100, b.now);
+  (void)b.join(0);
   for (uint64_t g = 0; g < 4; ++g) b.built({g, 0});
   REQUIRE(b.commit({{0, 0}, {1, 0}}).save.has_value());
   (void)b.control->on_stop(b.now);
@@ -33,7 +33,7 @@ TEST_CASE("asynchronous training runs ahead by its staleness and issues refused 
   o.max_staleness = 1;
   Bench b(o);
   (void)b.control->begin(b.now);
-  Todo todo = b.control->on_grant(0, 100, b.now).value();
+  Todo todo = b.join(0);
   CHECK(keys(todo) == Keys{{0, 0}, {1, 0}, {2, 0}, {3, 0}});
   for (uint64_t g : {1, 2, 3}) b.built({g, 0});
   todo = b.commit({{1, 0}, {2, 0}});
@@ -43,7 +43,7 @@ TEST_CASE("asynchronous training runs ahead by its staleness and issues refused 
   b.built({0, 0});  // issued at version 0, but the learner is at 2
   todo = b.control->on_refused({{0, 0}}, b.now).value();
   REQUIRE(keys(todo) == Keys{{0, 1}});
-  CHECK(todo.issue[0].task.issue_version == 2);
+  CHECK(todo.issue[0].issue_version == 2);
   CHECK(b.books->ledger().issued() == 8);  // no new group
 }
 
@@ -55,7 +55,7 @@ TEST_CASE("asynchronous training evaluates once what was under way at a due step
   o.eval.samples = 2;
   Bench b(o, 1);
   (void)b.control->begin(b.now);
-  (void)b.control->on_grant(0, 100, b.now);
+  (void)b.join(0);
   const auto train = [&](uint64_t g) {
     b.built({g, 0});
     b.built({g + 1, 0});
@@ -66,7 +66,7 @@ TEST_CASE("asynchronous training evaluates once what was under way at a due step
   CHECK(keys(train(4)).empty());  // step 3, with groups 6 and 7 under way
   Todo todo = train(6);
   REQUIRE(keys(todo) == Keys{{kEvalGroup, 0}});
-  CHECK(todo.issue[0].task.issue_version == 4);
+  CHECK(todo.issue[0].issue_version == 4);
   todo = b.control->on_measured({measured(0, 0, 0, 10), measured(0, 1, 0, 10)}, b.now).value();
   REQUIRE(todo.save.has_value());  // the one that was due at step 3 as well
   CHECK(todo.save->state.step == 4);
@@ -95,7 +95,7 @@ TEST_CASE("an asynchronous run is resumed with old and new groups issued togethe
   }
   Bench b(o, 0, &dir);
   REQUIRE(b.control->begin(b.now).ok());
-  CHECK(keys(b.control->on_grant(0, 100, b.now).value()) == Keys{{2, 1}, {3, 1}, {4, 0}, {5, 0}});
+  CHECK(keys(b.join(0)) == Keys{{2, 1}, {3, 1}, {4, 0}, {5, 0}});
   CHECK(b.books->ledger().check().ok());
 }
 
@@ -123,7 +123,7 @@ TEST_CASE("a resumed run issues what is missing before anything new, one batch a
   Bench b(o, 0, &dir);
   b.step = 1;
   (void)b.control->begin(b.now);
-  CHECK(keys(b.control->on_grant(0, 100, b.now).value()) == Keys{{2, 1}, {3, 1}});
+  CHECK(keys(b.join(0)) == Keys{{2, 1}, {3, 1}});
   CHECK(b.control->progress(b.now).train_seconds == 3);
   CHECK(keys(b.commit({{2, 1}, {3, 1}})) == Keys{{4, 1}, {5, 1}});
   CHECK(keys(b.commit({{4, 1}, {5, 1}})) == Keys{{6, 0}, {7, 0}});

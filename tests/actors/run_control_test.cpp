@@ -10,17 +10,17 @@ using std::chrono::milliseconds;
 TEST_CASE("a synchronous run issues a batch, waits for its commit and ends with a checkpoint") {
   Bench b(options_of(2));
   CHECK(b.control->begin(b.now)->clock->running);
-  Todo todo = b.control->on_grant(0, 100, b.now).value();
+  Todo todo = b.join(0);
   REQUIRE(keys(todo) == Keys{{0, 0}, {1, 0}});
-  CHECK(todo.issue[1].task.prompt.id == "p1");
-  CHECK(todo.issue[1].task.samples == 4);
+  CHECK(todo.issue[1].prompt.id == "p1");
+  CHECK(todo.issue[1].samples == 4);
   b.now += milliseconds(300);
   CHECK(b.built({1, 0}).issue.empty());
   CHECK(b.built({0, 0}).issue.empty());
   b.now += milliseconds(200);
   todo = b.commit({{0, 0}, {1, 0}});
   REQUIRE(keys(todo) == Keys{{2, 0}, {3, 0}});
-  CHECK(todo.issue[0].task.issue_version == 1);
+  CHECK(todo.issue[0].issue_version == 1);
   CHECK(b.control->progress(b.now).train_seconds == Approx(0.5));
   CHECK(b.control->progress(b.now).tokens_per_second == Approx(200));  // 4 x 25 in half a second
   CHECK(b.control->progress(b.now).seconds_left == Approx(0.5));
@@ -46,7 +46,7 @@ TEST_CASE("a synchronous run issues a batch, waits for its commit and ends with 
 TEST_CASE("a failed group is issued again ahead of others, and given up after its last attempt") {
   Bench b(options_of(1));
   (void)b.control->begin(b.now);
-  (void)b.control->on_grant(0, 100, b.now);
+  (void)b.join(0);
   const Failure failure{FailureClass::kEngine, "no blocks"};
   Todo todo = b.control->on_failed({{0, 0}, failure}, b.now).value();
   CHECK(keys(todo) == Keys{{0, 1}});
@@ -68,7 +68,7 @@ TEST_CASE("a failed group is issued again ahead of others, and given up after it
 TEST_CASE("a batch of which every group failed ends the run with the failure") {
   Bench b(options_of(1));
   (void)b.control->begin(b.now);
-  (void)b.control->on_grant(0, 100, b.now);
+  (void)b.join(0);
   const Failure too_long{FailureClass::kPromptTooLong, "prompt of 300 tokens, context of 256"};
   for (uint64_t g : {0, 1}) {  // no second attempt: it would end in the same way
     CHECK(b.control->on_failed({{g, 0}, too_long}, b.now)->empty_groups.size() == 1);
@@ -84,16 +84,59 @@ TEST_CASE("a batch of which every group failed ends the run with the failure") {
 }
 
 TEST_CASE("groups of a lost generator go to another one and their old attempt is abandoned") {
+  RunOptions o = options_of(1);
+  o.window_samples = 4;
+  Bench b(o);
+  (void)b.control->begin(b.now);
+  CHECK(keys(b.join(0)) == Keys{{0, 0}});  // room for one group of four samples
+  CHECK(keys(b.join(1)) == Keys{{1, 0}});
+  (void)b.control->on_grant(1, 4, b.now);
+  Todo todo = b.control->on_lost({Role::kGenerator, 0}, "out of memory", true, b.now).value();
+  REQUIRE(todo.abandon.size() == 1);
+  CHECK(todo.abandon[0].key == GroupKey{0, 0});
+  CHECK(todo.abandon[0].route == Route{0, 0, 0});
+  REQUIRE(keys(todo) == Keys{{0, 1}});
+  CHECK(todo.issue[0].route.generator == 1);
+}
+
+TEST_CASE("groups of a lost tracer or builder are issued again with a route around it") {
   Bench b(options_of(1));
   (void)b.control->begin(b.now);
-  Todo todo = b.control->on_grant(0, 4, b.now).value();
-  CHECK(keys(todo) == Keys{{0, 0}});  // credit for one group of four samples
-  todo = b.control->on_grant(1, 8, b.now).value();
-  CHECK(keys(todo) == Keys{{1, 0}});
-  todo = b.control->on_generator_lost(0, "out of memory", b.now).value();
-  CHECK(todo.abandon == Keys{{0, 0}});
-  REQUIRE(keys(todo) == Keys{{0, 1}});
-  CHECK(todo.issue[0].generator == 1);
+  (void)b.control->on_join({Role::kTracer, 1}, b.now);
+  (void)b.control->on_join({Role::kBuilder, 1}, b.now);
+  Todo todo = b.join(0);
+  REQUIRE(keys(todo) == Keys{{0, 0}, {1, 0}});
+  CHECK(todo.issue[0].route == Route{0, 0, 0});
+  CHECK(todo.issue[1].route == Route{0, 1, 1});
+  todo = b.control->on_lost({Role::kTracer, 1}, "the host is gone", false, b.now).value();
+  REQUIRE(keys(todo) == Keys{{1, 1}});
+  CHECK(todo.issue[0].route == Route{0, 0, 1});
+  // The learner holds group 0 by now, so its builder's loss touches group 1 alone.
+  b.built({0, 0});
+  (void)b.control->on_join({Role::kBuilder, 2}, b.now);
+  todo = b.control->on_lost({Role::kBuilder, 1}, "the host is gone", false, b.now).value();
+  REQUIRE(keys(todo) == Keys{{1, 2}});
+  CHECK(todo.issue[0].route == Route{0, 0, 2});
+  // Two losses and yet no attempt was its own fault: it still has both of them.
+  const Failure failure{FailureClass::kEngine, "no blocks"};
+  CHECK(keys(b.control->on_failed({{1, 2}, failure}, b.now).value()) == Keys{{1, 3}});
+  CHECK(b.control->on_failed({{1, 3}, failure}, b.now)->empty_groups.size() == 1);
+}
+
+TEST_CASE("nothing is sent while no tracer or no builder is there") {
+  Bench b(options_of(1));
+  (void)b.control->on_lost({Role::kTracer, 0}, "gone", false, b.now);
+  (void)b.control->begin(b.now);
+  CHECK(b.join(0).issue.empty());
+  CHECK(keys(b.control->on_join({Role::kTracer, 1}, b.now).value()) == Keys{{0, 0}, {1, 0}});
+}
+
+TEST_CASE("a group that the learner refuses on arrival is issued again at once") {
+  Bench b(options_of(1));
+  (void)b.control->begin(b.now);
+  (void)b.join(0);
+  CHECK(keys(b.control->on_refused({{1, 0}}, b.now).value()) == Keys{{1, 1}});
+  CHECK(keys(b.control->on_refused({{1, 0}}, b.now).value()).empty());  // told twice
 }
 
 TEST_CASE("a group whose deadline passes ends the run and is named") {
@@ -101,7 +144,7 @@ TEST_CASE("a group whose deadline passes ends the run and is named") {
   o.deadlines.group_ms = 500;
   Bench b(o);
   (void)b.control->begin(b.now);
-  (void)b.control->on_grant(3, 100, b.now);
+  (void)b.join(3);
   b.built({1, 0});
   CHECK(b.control->on_tick(b.now + milliseconds(499)).ok());
   const auto late = b.control->on_tick(b.now + milliseconds(500));
@@ -116,7 +159,7 @@ TEST_CASE("a learner that keeps a whole batch past its deadline ends the run") {
   o.deadlines.train_ms = 500;
   Bench b(o);
   (void)b.control->begin(b.now);
-  (void)b.control->on_grant(0, 100, b.now);
+  (void)b.join(0);
   b.built({0, 0});
   CHECK(b.control->on_tick(b.now + milliseconds(900)).ok());  // no batch yet
   b.now += milliseconds(1000);
@@ -133,9 +176,9 @@ TEST_CASE("an evaluation stops the clock, is measured and lets training go on") 
   o.eval.at_end = false;
   Bench b(o, 2);
   CHECK_FALSE(b.control->begin(b.now)->clock.has_value());
-  Todo todo = b.control->on_grant(0, 100, b.now).value();
+  Todo todo = b.join(0);
   CHECK(keys(todo) == Keys{{kEvalGroup, 0}, {kEvalGroup | 1, 0}});
-  CHECK(todo.issue[0].task.purpose == Purpose::kEval);
+  CHECK(todo.issue[0].purpose == Purpose::kEval);
   b.now += milliseconds(700);
   CHECK(keys(b.control->on_measured({measured(0, 0, 1, 10), measured(1, 1, 0, 20)}, b.now).value())
             .empty());
@@ -148,7 +191,7 @@ TEST_CASE("an evaluation stops the clock, is measured and lets training go on") 
   b.built({1, 0});
   todo = b.commit({{0, 0}, {1, 0}});
   CHECK(keys(todo) == Keys{{kEvalGroup, 0}, {kEvalGroup | 1, 0}});
-  CHECK(todo.issue[0].task.issue_version == 1);
+  CHECK(todo.issue[0].issue_version == 1);
   // All right this time: the best so far, so a checkpoint comes before training goes on.
   todo = b.control
              ->on_measured({measured(0, 0, 1, 10), measured(0, 1, 1, 10), measured(1, 0, 1, 10),
@@ -172,13 +215,13 @@ TEST_CASE("evaluations are due by steps, by seconds, at given seconds and at the
   Bench b(o, 1);
   o.eval.samples = 1;
   (void)b.control->begin(b.now);
-  (void)b.control->on_grant(0, 100, b.now);
+  (void)b.join(0);
   std::vector<uint64_t> evaluated;
   for (uint64_t g = 0; g < 20; ++g) {
     b.now += milliseconds(1000);
     b.built({g, 0});
     Todo todo = b.commit({{g, 0}});
-    if (todo.issue.size() == 1 && todo.issue[0].task.purpose == Purpose::kEval) {
+    if (todo.issue.size() == 1 && todo.issue[0].purpose == Purpose::kEval) {
       evaluated.push_back(b.step);
       b.now += milliseconds(60'000);
       todo = b.control->on_measured({measured(0, 0, 0, 10)}, b.now).value();
@@ -195,7 +238,7 @@ TEST_CASE("a stop is answered with a checkpoint of the last step, whatever is un
   o.deadlines.stop_ms = 1234;
   Bench b(o);
   (void)b.control->begin(b.now);
-  (void)b.control->on_grant(0, 100, b.now);
+  (void)b.join(0);
   b.built({0, 0});
   Todo todo = b.control->on_stop(b.now).value();
   REQUIRE(todo.save.has_value());
@@ -217,7 +260,7 @@ TEST_CASE("a stop has its own deadline for a checkpoint that is under way alread
   o.deadlines.stop_ms = 1000;
   Bench b(o);
   (void)b.control->begin(b.now);
-  (void)b.control->on_grant(0, 100, b.now);
+  (void)b.join(0);
   b.built({0, 0});
   b.built({1, 0});
   REQUIRE(b.commit({{0, 0}, {1, 0}}).save.has_value());

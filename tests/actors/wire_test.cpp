@@ -45,7 +45,8 @@ TEST_CASE("records and control messages cross the wire unchanged") {
   REQUIRE(read.state.batches.size() == 1);
   CHECK(read.state.batches[0].groups == keys);
 
-  BuiltNotice notice{{3, 1}, {}};
+  GroupParcel notice;
+  notice.group.key = {3, 1};
   notice.logged.resize(1);
   notice.logged[0].traced.rollout.group_samples = 1;
   notice.logged[0].traced.rollout.prompt.tokens = {1};
@@ -55,8 +56,8 @@ TEST_CASE("records and control messages cross the wire unchanged") {
   notice.logged[0].traced.rollout.versions = {0};
   notice.logged[0].traced.step_ends = {1};
   notice.logged[0].advantages = {0.5f};
-  const BuiltNotice back = through_the_wire(system, notice);
-  CHECK(back.key == GroupKey{3, 1});
+  const GroupParcel back = through_the_wire(system, notice);
+  CHECK(back.group == notice.group);
   CHECK(back.logged.at(0).traced == notice.logged[0].traced);
   CHECK(back.logged.at(0).advantages == std::vector<float>{0.5f});
 }

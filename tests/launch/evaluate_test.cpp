@@ -55,8 +55,8 @@ TEST_CASE("an evaluation samples what an engine samples for the groups of an eva
   const TinyDemo demo;
   const Config config = demo.config({"eval.samples=3", "eval.max_new_tokens=40"});
   const auto prompts = prompts_of(demo, 7);
-  const auto engine = must(make_engine(engine_options(config, demo.model.config, 0),
-                                       demo.model.config, demo.model.weights, nullptr));
+  const auto engine = must(make_engine(engine_options(config, demo.model.config), demo.model.config,
+                                       demo.model.weights, nullptr));
   for (GroupTask& task : EvalRun(prompts, config.run.eval, 0).tasks()) engine->submit(task);
   std::map<std::pair<uint64_t, uint32_t>, std::vector<int32_t>> want;
   while (want.size() < 21)

@@ -50,8 +50,8 @@ TEST_CASE("generate writes the samples' text one after the other, as --json has 
 TEST_CASE("generate samples what the engine samples for group 0 of the seed") {
   const TinyDemo demo;
   const Config config = demo.config({"sampling.max_new_tokens=20", "sampling.top_k=9"});
-  const auto engine = must(make_engine(engine_options(config, demo.model.config, 0),
-                                       demo.model.config, demo.model.weights, nullptr));
+  const auto engine = must(make_engine(engine_options(config, demo.model.config), demo.model.config,
+                                       demo.model.weights, nullptr));
   GroupTask task;
   task.samples = 2;
   task.sampling = config.run.sampling;

@@ -199,7 +199,7 @@ TEST_CASE("a rollout cut among its per-token arrays is refused because they no l
     CHECK(out.policy_logprobs.size() == out.tokens.size());
     CHECK(out.versions.size() == out.tokens.size());
   }
-  // After group_samples and prompt; after versions, finish, lease, generator, generate_seconds.
+  // After group_samples and prompt; after versions, finish, lease, route, generate_seconds.
   CHECK(passed == 7);
 }
 

@@ -13,7 +13,11 @@ inline GroupKey key() { return {41, 2}; }
 inline SamplingParams sampling() { return {0.7f, 20, 0.95f, 0.05f, 64}; }
 inline Failure failure() { return {FailureClass::kVerifierTimeout, "took \xff 5.1 s"}; }
 
-inline GroupTask group_task() { return {key(), Purpose::kEval, 8, 16, sampling(), prompt()}; }
+inline Route route() { return {13, 33, 34}; }
+
+inline GroupTask group_task() {
+  return {key(), route(), Purpose::kEval, 8, 16, sampling(), prompt()};
+}
 
 inline Rollout rollout() {
   Rollout r;
@@ -28,17 +32,17 @@ inline Rollout rollout() {
   r.versions = {10, 11, uint64_t{1} << 60};
   r.finish = FinishReason::kLength;
   r.lease = 12;
-  r.generator = 13;
+  r.route = route();
   r.generate_seconds = 0.125;
   return r;
 }
 
 inline ProbeRequest probe_request() {
-  return {key(), 3, 12, ProbeKind::kGenerate, {4, 5, 7}, {21, 22}, {6, 11}, 4, sampling()};
+  return {key(), 33, 3, 12, ProbeKind::kGenerate, {4, 5, 7}, {21, 22}, {6, 11}, 4, sampling()};
 }
 
 inline ProbeResult probe_result() {
-  return {key(), 3, 12, {-0.5f, -1.5f}, {{6}, {}, {6, 11}}, 14, 15, true, 0.25, failure()};
+  return {key(), 33, 3, 12, {-0.5f, -1.5f}, {{6}, {}, {6, 11}}, 14, 15, true, 0.25, failure()};
 }
 
 inline TracedRollout traced_rollout() {
@@ -74,7 +78,7 @@ inline WeightsDelivered weights_delivered() { return {6, 2, 1, 0.5}; }
 
 // One of each, in travel order.
 inline auto all() {
-  return std::make_tuple(prompt(), sampling(), key(), group_task(), failure(), rollout(),
+  return std::make_tuple(prompt(), sampling(), key(), route(), group_task(), failure(), rollout(),
                          probe_request(), probe_result(), traced_rollout(), advantage_rollout(),
                          step_pair(), group_stats(), sample_group(), group_failed(), metric(),
                          commit(), tensor_entry(), weights_manifest(), weights_ready(),

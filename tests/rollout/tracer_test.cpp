@@ -37,7 +37,7 @@ Rollout rollout(uint32_t sample, Ids tokens, uint32_t samples = 2) {
   r.versions.assign(tokens.size(), 9);
   r.tokens = std::move(tokens);
   r.lease = 100 + sample;
-  r.generator = 3;
+  r.route = {3, 2, 0};
   return r;
 }
 
@@ -91,6 +91,7 @@ TEST_CASE("the group's last rollout brings one request for all boundaries of eac
   REQUIRE(out.probes.size() == 2);
   ProbeRequest expected;
   expected.key = {40, 1};
+  expected.tracer = 2;
   expected.sample = 0;
   expected.lease = 100;
   expected.kind = ProbeKind::kScore;
