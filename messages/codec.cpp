@@ -83,6 +83,27 @@ using Ref = typename V::template Record<R>&;
                 [&p](int x) { p.set_##f(static_cast<std::remove_cvref_t<decltype(p.f())>>(x)); })
 
 template <class V>
+void visit(V& v, Ref<V, Hello> r, v1::Hello& p) {
+  SCALAR(protocol);
+  SCALAR(build);
+  SCALAR(run);
+  SCALAR(config_hash);
+  SCALAR(node);
+  ENUM(Hello, channel, Channel::kShell);
+  SCALAR(address);
+  SCALAR(port);
+}
+
+template <class V>
+void visit(V& v, Ref<V, HelloReply> r, v1::HelloReply& p) {
+  SCALAR(accepted);
+  SCALAR(reason);
+  SCALAR(protocol);
+  SCALAR(build);
+  SCALAR(node);
+}
+
+template <class V>
 void visit(V& v, Ref<V, Prompt> r, v1::Prompt& p) {
   SCALAR(id);
   ARRAY(tokens);

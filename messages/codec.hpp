@@ -15,6 +15,8 @@ inline constexpr size_t kMaxMessageBytes = size_t{8} << 20;
 
 // Every record type, in travel order. Both ends of a connection announce exactly this list.
 #define TRACEWISE_RECORD_TYPES(X) \
+  X(Hello)                        \
+  X(HelloReply)                   \
   X(Prompt)                       \
   X(SamplingParams)               \
   X(GroupKey)                     \

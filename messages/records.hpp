@@ -2,6 +2,8 @@
 //
 //   dataset -> coordinator -> generator -> tracer -> preference builder -> learner -> generator
 //
+// and before any of them the hello that two nodes meet with.
+//
 // Records are plain values. Inside a process they are moved, never serialised; between processes
 // messages/codec writes the protobuf twin of the same name (messages/tracewise.proto).
 // Token offsets named *_end are exclusive. Log-probabilities are in nats. Seconds are wall-clock.
@@ -14,6 +16,42 @@
 #include "messages/result.hpp"
 
 namespace tracewise {
+
+// --- node -> node -----------------------------------------------------------------------------
+
+// Goes up with each change after which older builds would misread what newer ones send.
+inline constexpr uint32_t kProtocol = 1;
+
+// What a connection between two nodes is for.
+enum class Channel : uint8_t {
+  kActors,   // messages between actors
+  kWeights,  // a weight transport
+  kShell,    // the inspection shell
+};
+
+// The first words on a connection, from the node that dialled. Texts are printable ASCII, at most
+// 256 bytes each.
+struct Hello {
+  uint32_t protocol = kProtocol;
+  std::string build;        // build id of the binary
+  std::string run;          // run id
+  std::string config_hash;  // of the resolved config; empty: not known yet, or of no meaning
+  std::string node;         // who speaks; the common name of its certificate
+  Channel channel = Channel::kActors;
+  std::string address;  // where the speaker's own door can be reached; empty: nowhere
+  uint32_t port = 0;    // of that door, <= 65535
+  bool operator==(const Hello&) const = default;
+};
+
+// The answer to a Hello. After a refusal the connection ends.
+struct HelloReply {
+  bool accepted = false;
+  std::string reason;  // why not, one sentence
+  uint32_t protocol = kProtocol;
+  std::string build;  // as in Hello, of the node that answers
+  std::string node;
+  bool operator==(const HelloReply&) const = default;
+};
 
 // --- dataset -> coordinator -------------------------------------------------------------------
 

@@ -74,7 +74,57 @@ uint64_t dtype_bytes(std::string_view dtype) {
   return 0;
 }
 
+// Text of another node that ends up in our logs: one printable line of bounded length.
+Result<void> check_line(std::string_view place, std::string_view text, size_t max_bytes) {
+  if (text.size() > max_bytes) {
+    return broken(place,
+                  "has " + to_string(text.size()) + " bytes, the limit is " + to_string(max_bytes));
+  }
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] < ' ' || text[i] > '~') {
+      return broken(place, "byte " + to_string(i) + " is " +
+                               to_string(static_cast<unsigned char>(text[i])) +
+                               ", not printable ASCII");
+    }
+  }
+  return {};
+}
+
+Result<void> check_node(std::string_view place, std::string_view name) {
+  if (is_node_name(name)) return {};
+  return broken(place, "is no node name: 1 to 64 letters, digits, '.', '-' and '_'");
+}
+
+constexpr size_t kMaxWordBytes = 256;
+constexpr size_t kMaxReasonBytes = 2048;  // a sentence that quotes words of both sides
+
 }  // namespace
+
+bool is_node_name(std::string_view name) {
+  constexpr std::string_view kAllowed =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+  return !name.empty() && name.size() <= 64 &&
+         name.find_first_not_of(kAllowed) == std::string_view::npos;
+}
+
+Result<void> validate(const Hello& r) {
+  TW_TRY(check_line("Hello.build", r.build, kMaxWordBytes));
+  TW_TRY(check_line("Hello.run", r.run, kMaxWordBytes));
+  TW_TRY(check_line("Hello.config_hash", r.config_hash, kMaxWordBytes));
+  TW_TRY(check_node("Hello.node", r.node));
+  TW_TRY(check_line("Hello.address", r.address, kMaxWordBytes));
+  if (r.port > 65535) return broken("Hello.port", "is " + to_string(r.port) + ", above 65535");
+  return {};
+}
+
+Result<void> validate(const HelloReply& r) {
+  TW_TRY(check_line("HelloReply.reason", r.reason, kMaxReasonBytes));
+  if (!r.accepted && r.reason.empty()) {
+    return broken("HelloReply.reason", "is empty, a refusal has one");
+  }
+  TW_TRY(check_line("HelloReply.build", r.build, kMaxWordBytes));
+  return check_node("HelloReply.node", r.node);
+}
 
 Result<void> validate(const Prompt& r) {
   TW_TRY(check_tokens("Prompt.tokens", r.tokens));

@@ -2,12 +2,20 @@
 // that would poison training if they were not finite.
 #pragma once
 
+#include <string_view>
+
 #include "messages/records.hpp"
 #include "messages/result.hpp"
 
 namespace tracewise {
 
+// Whether `name` can name a node: 1 to 64 letters, digits, '.', '-' and '_'. It goes into a
+// certificate, log lines and file names.
+bool is_node_name(std::string_view name);
+
 // kCorrupt names the record, the field and the value. Any thread may call these.
+[[nodiscard]] Result<void> validate(const Hello& r);
+[[nodiscard]] Result<void> validate(const HelloReply& r);
 [[nodiscard]] Result<void> validate(const Prompt& r);
 [[nodiscard]] Result<void> validate(const SamplingParams& r);
 [[nodiscard]] Result<void> validate(const GroupKey& r);

@@ -8,6 +8,11 @@
 
 namespace tracewise::samples {
 
+inline Hello hello() {
+  return {7, "b1d5", "run-9", "c0ffee", "generator-0", Channel::kWeights, "10.0.0.7", 4001};
+}
+inline HelloReply hello_reply() { return {true, "as agreed", 8, "b1d6", "head"}; }
+
 inline Prompt prompt() { return {"row-7", {1, 14, 16, 300000}, "27", {6, 11}}; }
 inline GroupKey key() { return {41, 2}; }
 inline SamplingParams sampling() { return {0.7f, 20, 0.95f, 0.05f, 64}; }
@@ -78,11 +83,11 @@ inline WeightsDelivered weights_delivered() { return {6, 2, 1, 0.5}; }
 
 // One of each, in travel order.
 inline auto all() {
-  return std::make_tuple(prompt(), sampling(), key(), route(), group_task(), failure(), rollout(),
-                         probe_request(), probe_result(), traced_rollout(), advantage_rollout(),
-                         step_pair(), group_stats(), sample_group(), group_failed(), metric(),
-                         commit(), tensor_entry(), weights_manifest(), weights_ready(),
-                         weights_delivered());
+  return std::make_tuple(hello(), hello_reply(), prompt(), sampling(), key(), route(), group_task(),
+                         failure(), rollout(), probe_request(), probe_result(), traced_rollout(),
+                         advantage_rollout(), step_pair(), group_stats(), sample_group(),
+                         group_failed(), metric(), commit(), tensor_entry(), weights_manifest(),
+                         weights_ready(), weights_delivered());
 }
 
 }  // namespace tracewise::samples

@@ -173,4 +173,36 @@ TEST_CASE("a tensor must lie inside its buffer and fill its shape") {
         "TensorEntry.shape: of 'model.norm.weight' holds -3, sizes are not negative");
 }
 
+TEST_CASE("a hello's texts are printable lines of bounded length, its port a port") {
+  using samples::hello;
+  CHECK(refused(hello(), [](Hello& r) { r.build = "a\nb"; }) ==
+        "Hello.build: byte 1 is 10, not printable ASCII");
+  CHECK(refused(hello(), [](Hello& r) { r.run = "\xff"; }) ==
+        "Hello.run: byte 0 is 255, not printable ASCII");
+  CHECK(refused(hello(), [](Hello& r) { r.config_hash.assign(257, 'c'); }) ==
+        "Hello.config_hash: has 257 bytes, the limit is 256");
+  CHECK(refused(hello(), [](Hello& r) { r.address.assign(256, 'a'); }).empty());
+  CHECK(refused(hello(), [](Hello& r) { r.port = 65536; }) == "Hello.port: is 65536, above 65535");
+  CHECK(refused(hello(), [](Hello& r) { r.node = "a b"; }) ==
+        "Hello.node: is no node name: 1 to 64 letters, digits, '.', '-' and '_'");
+}
+
+TEST_CASE("a refused hello has a reason") {
+  CHECK(refused(samples::hello_reply(), [](HelloReply& r) {
+          r.accepted = false;
+          r.reason.clear();
+        }) == "HelloReply.reason: is empty, a refusal has one");
+  CHECK(refused(samples::hello_reply(), [](HelloReply& r) { r.reason.clear(); }).empty());
+  CHECK_FALSE(refused(samples::hello_reply(), [](HelloReply& r) { r.node.clear(); }).empty());
+}
+
+TEST_CASE("node names are 1 to 64 letters, digits, dots, dashes and underscores") {
+  CHECK(is_node_name("generator-0.rack_B"));
+  CHECK(is_node_name(std::string(64, 'n')));
+  CHECK_FALSE(is_node_name(std::string(65, 'n')));
+  CHECK_FALSE(is_node_name(""));
+  CHECK_FALSE(is_node_name("a/b"));
+  CHECK_FALSE(is_node_name(std::string("a\0b", 3)));
+}
+
 }  // namespace tracewise
