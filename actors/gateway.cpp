@@ -46,6 +46,11 @@ Result<caf::strong_actor_ptr> Gateway::reach(const NodeAddress& node, TimePoint 
   return links_->connect(std::move(stream), deadline);
 }
 
+void Gateway::withdraw() {
+  door_->stop_serving(Channel::kActors);
+  links_->withdraw();
+}
+
 void Gateway::cut(const std::string& node) { links_->cut(node); }
 
 NodeAddress Gateway::address() const { return {setup_.identity.node, setup_.host, door_->port()}; }

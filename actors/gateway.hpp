@@ -23,6 +23,9 @@ class Gateway {
   // Lets connections for actors in. `front` is whom they talk to first; may be null.
   void serve(caf::actor_system& system, caf::strong_actor_ptr front);
 
+  // Lets nobody in any more and lets the front go; links stay as they are.
+  void withdraw();
+
   // Makes a link with another node and gives its front.
   [[nodiscard]] Result<caf::strong_actor_ptr> reach(const NodeAddress& node, TimePoint deadline,
                                                     const std::stop_token& stop);

@@ -93,8 +93,8 @@ Result<void> Node::open(bool resume) {
 SupervisorSetup Node::supervisor_setup() {
   SupervisorSetup setup;
   setup.options = options_;
-  setup.hire = [this](const Seat& seat) {
-    return SeatFactory{system_.get(), services_, parts_, transport_, options_, supervisor_}.hire(
+  setup.hire = [this](const Seat& seat, const SupervisorActor& supervisor) {
+    return SeatFactory{system_.get(), services_, parts_, transport_, options_, supervisor}.hire(
         seat);
   };
   setup.seats = {options_.generators, options_.tracers, options_.builders};
@@ -158,11 +158,12 @@ bool Node::shut_down(const std::string& why) {
   transport_->abort(UINT64_MAX - 1);  // nobody waits for weights any more
   caf::anon_send(supervisor_, stop_atom::value, why);
   caf::anon_send_exit(inspector_, caf::exit_reason::user_shutdown);
+  if (gateway_) gateway_->withdraw();
+  supervisor_ = SupervisorActor{};
+  inspector_ = InspectorActor{};
   coordinator_ = CoordinatorActor{};
   const auto limit = std::chrono::milliseconds(options_.deadlines.exit_ms);
   const bool gone = services_->gate.wait_empty(SteadyClock::now() + limit);
-  supervisor_ = SupervisorActor{};
-  inspector_ = InspectorActor{};
   stuck_ = !gone;
   if (stuck_) {
     (void)gateway_.release();
