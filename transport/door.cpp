@@ -304,9 +304,13 @@ class Door::Impl {
     turn_away(guests_.front(), Refusal::kEvicted, "it had to make room for a newer connection");
   }
 
+  // Tells first: who sees the counter go up finds the report told.
   void refuse(Refusal why, const std::string& from, const std::string& sentence) {
+    if (report_) tell(why, from, sentence);
     ++refused_[static_cast<size_t>(why)];
-    if (!report_) return;
+  }
+
+  void tell(Refusal why, const std::string& from, const std::string& sentence) {
     const auto now = std::chrono::steady_clock::now();
     if (now - second_began_ >= std::chrono::seconds(1)) {
       second_began_ = now;

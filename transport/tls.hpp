@@ -33,8 +33,8 @@ struct TlsStep {
 };
 
 // A connection. Not thread-safe: one thread at a time reads, writes or asks. A peer's end never
-// raises SIGPIPE. After kCut or kFailed it
-// may only be shut down, which does nothing, and destroyed. Closes its socket when it dies.
+// raises SIGPIPE. After kCut or kFailed it may only be shut down, which then does nothing, and
+// destroyed. Closes its socket when it dies.
 class TlsStream {
  public:
   ~TlsStream();
