@@ -15,6 +15,7 @@
 #include "actors/learner_actor.hpp"
 #include "actors/supervisor_actor.hpp"
 #include "actors/tracer_actor.hpp"
+#include "transport/local.hpp"
 
 namespace tracewise {
 namespace {
@@ -60,7 +61,8 @@ class Node {
   std::shared_ptr<const RunParts> parts_;
   std::shared_ptr<RunFolder> folder_;
   std::shared_ptr<NodeServices> services_;
-  std::shared_ptr<Transport> transport_ = make_local_transport();
+  std::shared_ptr<LocalWeights> weights_ = make_local_weights();
+  std::shared_ptr<WeightsSender> sender_ = make_local_sender(weights_);
   std::shared_ptr<RunBooks> books_;
   NodeConfig config_;
   std::unique_ptr<caf::actor_system> system_;
@@ -102,7 +104,8 @@ SeatActor Node::hire(const Seat& seat) {
       break;
   }
   return system_->spawn<GeneratorShell, caf::detached>(
-      who, GeneratorSetup{seat.number, parts_->make_engine, transport_, options_});
+      who,
+      GeneratorSetup{seat.number, parts_->make_engine, make_local_receiver(weights_), options_});
 }
 
 void Node::spawn() {
@@ -119,7 +122,7 @@ void Node::spawn() {
   peers.coordinator = coordinator_;
   peers.learner = system.spawn<LearnerShell, caf::detached>(
       context("learner", "learner"),
-      LearnerSetup{parts_, folder_, transport_, books_->start(), options_});
+      LearnerSetup{parts_, folder_, sender_, books_->start(), options_});
   books_.reset();  // the coordinator's from here on
   caf::anon_send(supervisor_, start_atom::value, std::move(peers));
 }
@@ -148,7 +151,7 @@ Result<RunSummary> Node::wait(std::stop_token stop) {
 // Ends all actors. False if one is stuck; then the actor system is left as it is, because its
 // destructor would wait for that actor without limit.
 bool Node::shut_down() {
-  transport_->abort(UINT64_MAX - 1);  // nobody waits for weights any more
+  sender_->abort(UINT64_MAX - 1);  // nobody waits for weights any more
   caf::anon_send(supervisor_, stop_atom::value);
   caf::anon_send_exit(inspector_, caf::exit_reason::user_shutdown);
   coordinator_ = CoordinatorActor{};
