@@ -1,5 +1,7 @@
 #include "tests/tcp_proxy.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -137,6 +139,10 @@ void TcpProxy::accept_one() {
   if (!client) return;
   const auto address = numeric_address("127.0.0.1", target_);
   Fd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;  // or small writes wait for acknowledgements
+  for (const Fd* fd : {&client, &server}) {
+    ::setsockopt(fd->get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
   counts_.push_back({});
   ProxyFault fault;
   if (!faults_.empty()) {

@@ -52,8 +52,8 @@ void Shelf::close(const TransferKey& key, bool finished, TimePoint now) {
   tidy(now);
 }
 
-Error Shelf::why_ended(const ShelfVersion& version) const {
-  const auto here = offer_.has(version.buffer.manifest);
+Error Shelf::why_ended(const WeightsManifest& version) const {
+  const auto here = offer_.has(version);
   TW_CHECK(!here.ok(), "a version has ended because it was aborted or replaced");
   return here.error();
 }

@@ -49,7 +49,7 @@ class Shelf {
   void close(const TransferKey& key, bool finished, TimePoint now);
 
   // Why a version has ended.
-  [[nodiscard]] Error why_ended(const ShelfVersion& version) const;
+  [[nodiscard]] Error why_ended(const WeightsManifest& version) const;
 
   void abort(uint64_t epoch);
 

@@ -44,10 +44,12 @@ struct Connection {
   Descriptor readiness;
   asio::steady_timer limit;    // ends the connection
   asio::steady_timer offered;  // a wait for a version; cancelled when the shelf changes
-  ShelfVersionPtr version;     // that its fetch is of
   TransferKey transfer;
-  bool goodbye = false;  // the receiver said it
-  size_t turn = 0;       // bytes written since it let others have theirs
+  std::optional<WeightsManifest> fetched;  // the version that its fetch is of, once found
+  ShelfVersionPtr version;                 // the same; null once it has ended
+  bool sending = false;                    // in the middle of an answer
+  bool goodbye = false;                    // the receiver said it
+  size_t turn = 0;                         // bytes written since it let others have theirs
   std::list<std::shared_ptr<Connection>>::iterator place;
 };
 using ConnectionPtr = std::shared_ptr<Connection>;
@@ -122,7 +124,9 @@ class WeightsServer::Impl {
         const std::list<ConnectionPtr> all = loop.connections;
         for (const ConnectionPtr& connection : all) {
           connection->offered.cancel();
-          if (connection->version && connection->version->ended) end(loop, connection);
+          if (!connection->version || !connection->version->ended) continue;
+          if (connection->sending) end(loop, connection);
+          connection->version.reset();
         }
       });
     }
@@ -145,7 +149,7 @@ class WeightsServer::Impl {
   // Closes a connection, if nobody has yet. Its coroutine finds no stream when it goes on.
   void end(Loop& loop, const ConnectionPtr& connection) {
     if (!connection->stream) return;
-    if (connection->version) {
+    if (connection->fetched) {
       const std::lock_guard lock(mutex_);
       shelf_.close(connection->transfer, connection->goodbye, std::chrono::steady_clock::now());
     }
@@ -255,8 +259,10 @@ class WeightsServer::Impl {
     const uint64_t size = chunk_size(pull.bytes, pull.chunk_bytes, pull.chunk);
     const std::span chunk(version->buffer.bytes.get() + pull.chunk * pull.chunk_bytes, size);
     const auto header = to_bytes({std::nullopt, pull.chunk, size, xxh3(chunk)});
+    connection->sending = true;
     if (!co_await write(loop, connection, header)) co_return false;
     if (!co_await write(loop, connection, chunk)) co_return false;
+    connection->sending = false;
     ++chunks_sent_;
     co_return true;
   }
@@ -264,18 +270,19 @@ class WeightsServer::Impl {
   // Whether the version of `pull` is here, as the connection's own; false: still to be published.
   Result<bool> find(Connection& connection, const WeightsPull& pull, TimePoint deadline) {
     const std::lock_guard lock(mutex_);
-    if (connection.version) {
-      const WeightsManifest& sent = connection.version->buffer.manifest;
+    if (connection.fetched) {
+      const WeightsManifest& sent = *connection.fetched;
       if (connection.transfer.transfer != pull.transfer || sent.version != pull.version ||
           sent.epoch != pull.epoch || sent.bytes != pull.bytes || sent.checksum != pull.checksum) {
         return bad_input("a connection carries one fetch of weights only");
       }
-      if (connection.version->ended) return shelf_.why_ended(*connection.version);
+      if (!connection.version || connection.version->ended) return shelf_.why_ended(sent);
       return true;
     }
     connection.transfer.transfer = pull.transfer;
     TW_ASSIGN(connection.version, shelf_.open(connection.transfer, wanted_by(pull), deadline,
                                               std::chrono::steady_clock::now()));
+    if (connection.version) connection.fetched = wanted_by(pull);
     return connection.version != nullptr;
   }
 

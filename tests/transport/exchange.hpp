@@ -8,6 +8,7 @@
 
 #include "tests/transport/run_of_nodes.hpp"
 #include "transport/checksum.hpp"
+#include "transport/chunk_wire.hpp"
 #include "transport/local.hpp"
 #include "transport/node_weights.hpp"
 
