@@ -119,11 +119,12 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
                                  const std::stop_token& stop) {
   auto services = std::make_shared<NodeServices>();
   services->log = log_;
-  const std::shared_ptr<Transport> transport = make_local_transport();
+  const auto receivers =
+      std::make_shared<Receivers>([gateway = gateway_.get()] { return gateway->make_receiver(); });
   const int64_t exit_ms = made.options.deadlines.exit_ms;
   SeatFactory factory{
       system_.get(), services,     std::make_shared<const RunParts>(std::move(made.parts)),
-      transport,     made.options, head};
+      receivers,     made.options, head};
   NodeOffer offer{gateway_->address(), setup_.seats,
                   system_->spawn<AgentShell>(
                       ShellContext{services, head, "agent", "agent"},
@@ -143,7 +144,7 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
     caf::anon_send(head, leave_atom::value, offer.address.name);
     caf::anon_send(offer.agent, stop_atom::value, true, std::string("the node was told to stop"));
   }
-  transport->abort(UINT64_MAX - 1);  // nobody waits for weights any more
+  receivers->abort();
   offer.agent = AgentActor{};
   caf::anon_send_exit(inspector, caf::exit_reason::user_shutdown);
   inspector = InspectorActor{};
