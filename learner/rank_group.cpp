@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 
+#include "learner/gloo_address.hpp"
 #include "model/decoder.hpp"
 
 namespace tracewise {
@@ -37,18 +38,24 @@ std::string name_of(const RankGroupOptions& options) {
   return "rank " + std::to_string(options.rank) + " of " + std::to_string(options.size);
 }
 
+// Loopback addresses of a group that is carried; Gloo compares them.
+constexpr const char* kForwarded = "127.0.0.1";    // of the lower ranks
+constexpr const char* kListening = "127.0.0.2";    // of every rank, to itself
+constexpr const char* kNeverCalled = "127.0.0.3";  // of the higher ranks, which call us
+
 // Our store as c10d wants it. It keeps the first error, which says more than the exception that
 // c10d makes of ours.
 class StoreAdapter final : public c10d::Store {
  public:
-  StoreAdapter(std::shared_ptr<RankStore> store, Clock::time_point deadline)
-      : store_(std::move(store)), deadline_(deadline) {}
+  StoreAdapter(const RankGroupOptions& options, std::shared_ptr<RankStore> store,
+               Clock::time_point deadline)
+      : options_(options), store_(std::move(store)), deadline_(deadline) {}
 
   // What failed and at which key, or nothing.
   const std::optional<std::pair<std::string, Error>>& failure() const { return failure_; }
 
   c10::intrusive_ptr<Store> clone() override {
-    return c10::make_intrusive<StoreAdapter>(store_, deadline_);
+    return c10::make_intrusive<StoreAdapter>(options_, store_, deadline_);
   }
   void set(const std::string& key, const std::vector<uint8_t>& value) override {
     if (auto r = store_->set(key, std::string(value.begin(), value.end())); !r.ok())
@@ -56,6 +63,8 @@ class StoreAdapter final : public c10d::Store {
   }
   std::vector<uint8_t> get(const std::string& key) override {
     auto value = store_->get(key, deadline_);
+    if (const auto rank = rank_of(key); value.ok() && rank && options_.forward)
+      value = carried(*rank, *value);
     if (!value.ok()) fail(key, value.error());
     return {value->begin(), value->end()};
   }
@@ -80,6 +89,16 @@ class StoreAdapter final : public c10d::Store {
     throw std::runtime_error(error.message);
   }
 
+  // The lower rank of a pair listens. Gloo gives that part to the lower address.
+  Result<std::string> carried(int rank, const std::string& entry) const {
+    if (rank == options_.rank) return entry;
+    TW_ASSIGN(const uint16_t port, gloo_port(entry));
+    if (rank > options_.rank) return with_gloo_address(entry, kNeverCalled, port);
+    TW_ASSIGN(const uint16_t here, options_.forward(rank, port));
+    return with_gloo_address(entry, kForwarded, here);
+  }
+
+  const RankGroupOptions& options_;   // outlives this
   std::shared_ptr<RankStore> store_;  // the caller's too, until connect() returns
   Clock::time_point deadline_;
   std::optional<std::pair<std::string, Error>> failure_;
@@ -133,8 +152,11 @@ void switch_off_recorder() {
 
 c10::intrusive_ptr<c10d::Backend> make_gloo(const RankGroupOptions& options,
                                             const c10::intrusive_ptr<c10d::Store>& store) {
-  auto gloo = c10d::ProcessGroupGloo::Options::create(milliseconds(options.connect_ms));
-  gloo->devices.push_back(c10d::GlooDeviceRegistry()->Create("TCP", "", options.address, false));
+  // Gloo waits five times as long for a connection; collectives are given deadlines of their own.
+  auto gloo = c10d::ProcessGroupGloo::Options::create(
+      milliseconds(std::max<int64_t>(1, options.connect_ms / 5)));
+  gloo->devices.push_back(c10d::GlooDeviceRegistry()->Create(
+      "TCP", "", options.forward ? kListening : options.address, false));
   return c10::make_intrusive<c10d::ProcessGroupGloo>(store, options.rank, options.size, gloo);
 }
 
@@ -157,7 +179,7 @@ c10::intrusive_ptr<c10d::Backend> make_nccl(const RankGroupOptions& options, at:
 }
 #endif
 
-Result<void> check(const RankGroupOptions& options, bool cuda) {
+Result<void> check(const RankGroupOptions& options, [[maybe_unused]] bool cuda) {
   if (options.size < 1 || options.rank < 0 || options.rank >= options.size)
     return bad_input("there is no " + name_of(options));
   if (options.connect_ms <= 0 || options.collective_ms <= 0)
@@ -166,13 +188,6 @@ Result<void> check(const RankGroupOptions& options, bool cuda) {
   if (cuda) return unsupported("ranks on CUDA need a build with TRACEWISE_CUDA");
 #endif
   return {};
-}
-
-// Which rank a key of Gloo's belongs to: "0/3" is the address of rank 3.
-std::string awaited(const std::string& key) {
-  const std::string last = key.substr(key.rfind('/') + 1);
-  const bool number = !last.empty() && std::ranges::all_of(last, ::isdigit);
-  return number ? "rank " + last : "'" + key + "'";
 }
 
 }  // namespace
@@ -270,7 +285,7 @@ Result<std::shared_ptr<RankGroup>> RankGroup::connect(const RankGroupOptions& op
     switch_off_recorder();
     const auto begin = Clock::now();
     const auto adapter = c10::make_intrusive<StoreAdapter>(
-        std::move(store), begin + milliseconds(options.connect_ms));
+        impl->options, std::move(store), begin + milliseconds(options.connect_ms));
     try {
       const NoSigpipe no_sigpipe;
 #ifdef TRACEWISE_CUDA
@@ -285,7 +300,10 @@ Result<std::shared_ptr<RankGroup>> RankGroup::connect(const RankGroupOptions& op
       if (const auto& failure = adapter->failure()) {
         const auto& [key, error] = *failure;
         if (error.error_class != ErrorClass::kDeadline) return error;
-        return Error{ErrorClass::kDeadline, waited + awaited(key) + " to arrive"};
+        const auto rank = rank_of(key);
+        return Error{
+            ErrorClass::kDeadline,
+            waited + (rank ? "rank " + std::to_string(*rank) : "'" + key + "'") + " to arrive"};
       }
       if (Clock::now() - begin >= milliseconds(options.connect_ms))
         return Error{ErrorClass::kDeadline, waited + "its connections: " + first_line(e)};

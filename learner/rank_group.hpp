@@ -21,10 +21,21 @@ namespace tracewise {
 struct RankGroupOptions {
   int rank = 0;  // in [0, size)
   int size = 1;
-  std::string device = "cpu";         // of the tensors: "cpu" or "cuda:N"
-  std::string address = "127.0.0.1";  // of this host, by name or number, where peers reach it; Gloo
-  int64_t connect_ms = 60'000;        // until all ranks are there
-  int64_t collective_ms = 30'000;     // of one collective, from its start
+  std::string device = "cpu";      // of the tensors: "cpu" or "cuda:N"
+  int64_t connect_ms = 60'000;     // until all ranks are there
+  int64_t collective_ms = 30'000;  // of one collective, from its start
+
+  // Gloo and NCCL speak plain TCP and trust whoever connects; the TLS that c10d offers for Gloo
+  // encrypts nothing in torch 2.11. So where the network is not safe by itself, ranks of several
+  // hosts have their connections carried: `forward` is set on all of them.
+
+  // Where Gloo listens and peers find it without `forward`: a name or number of this host.
+  std::string address = "127.0.0.1";
+
+  // Returns a port of 127.0.0.1 on this host, each connection to which is carried to port `port` of
+  // 127.0.0.2 on the host of rank `peer`. Called by connect() for each lower rank; higher ranks
+  // reach this one through their own.
+  std::function<Result<uint16_t>(int peer, uint16_t port)> forward;
 };
 
 // A collective under way. Its tensors stay alive until it ends.

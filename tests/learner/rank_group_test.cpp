@@ -4,12 +4,16 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <chrono>
-#include <cstdlib>
+#include <functional>
 #include <future>
+#include <map>
+#include <mutex>
 
+#include "learner/gloo_address.hpp"
 #include "learner/rank_agreement.hpp"
 #include "learner/rank_group.hpp"
 #include "tests/learner/rank_stores.hpp"
+#include "tests/learner/relay.hpp"
 
 using namespace tracewise;
 
@@ -32,43 +36,46 @@ using Messages = std::vector<std::string>;
 Error error_of(const Result<void>& result) { return result.ok() ? Error{} : result.error(); }
 
 // A sum over all ranks and a value from the last one, as every rank sees them.
-void check_collectives(int size) {
+void check_collectives(int size, const std::function<void(RankGroupOptions&)>& change = {}) {
   std::vector<std::vector<float>> sums(size), parts(size), cast(size);
   std::vector<std::vector<double>> numbers(size);
   Messages errors(size);
-  run_ranks(size, [&](int rank, RankGroupResult ranks) {
-    const auto run = [&]() -> Result<void> {
-      TW_TRY(ranks);
-      RankGroup& group = **ranks;
-      // Rank r has r + 1 everywhere: the sum is 1 + 2 + ... + size.
-      const at::Tensor a = at::full({5}, rank + 1.0f), b = at::full({70'000}, rank + 1.0f);
-      Collective first = group.all_reduce_sum(a, "a");
-      Collective second = group.all_reduce_sum(b, "b");
-      TW_TRY(first.wait());
-      TW_TRY(second.wait());
-      sums[rank] = {values(a)[4], values(b)[69'999]};
-      const at::Tensor all = at::full({2 * size}, -1.0f);
-      all.narrow(0, 2 * rank, 2).fill_(10.0f * rank);
-      TW_TRY(group.all_gather(all, "parts"));
-      parts[rank] = values(all);
-      const at::Tensor one = at::full({1}, static_cast<float>(rank), at::kBFloat16);
-      TW_TRY(group.broadcast(one, size - 1, "the last rank"));
-      Collective half = group.all_reduce_sum(one, "bf16");
-      TW_TRY(half.wait());
-      cast[rank] = values(one);
-      TW_ASSIGN(numbers[rank], group.all_gather_numbers(std::array{0.1, rank * 1e300}, "it"));
-      // Passed on from rank 0 to the last and back.
-      if (rank == 0 && size > 1) {
-        TW_TRY(group.send(a, size - 1, "a"));
-        TW_TRY(group.receive(b, size - 1, "b"));
-      } else if (rank == size - 1 && size > 1) {
-        TW_TRY(group.receive(b.narrow(0, 0, 5), 0, "a"));
-        TW_TRY(group.send(b, 0, "b"));
-      }
-      return {};
-    };
-    errors[rank] = error_of(run()).message;
-  });
+  run_ranks(
+      size,
+      [&](int rank, RankGroupResult ranks) {
+        const auto run = [&]() -> Result<void> {
+          TW_TRY(ranks);
+          RankGroup& group = **ranks;
+          // Rank r has r + 1 everywhere: the sum is 1 + 2 + ... + size.
+          const at::Tensor a = at::full({5}, rank + 1.0f), b = at::full({70'000}, rank + 1.0f);
+          Collective first = group.all_reduce_sum(a, "a");
+          Collective second = group.all_reduce_sum(b, "b");
+          TW_TRY(first.wait());
+          TW_TRY(second.wait());
+          sums[rank] = {values(a)[4], values(b)[69'999]};
+          const at::Tensor all = at::full({2 * size}, -1.0f);
+          all.narrow(0, 2 * rank, 2).fill_(10.0f * rank);
+          TW_TRY(group.all_gather(all, "parts"));
+          parts[rank] = values(all);
+          const at::Tensor one = at::full({1}, static_cast<float>(rank), at::kBFloat16);
+          TW_TRY(group.broadcast(one, size - 1, "the last rank"));
+          Collective half = group.all_reduce_sum(one, "bf16");
+          TW_TRY(half.wait());
+          cast[rank] = values(one);
+          TW_ASSIGN(numbers[rank], group.all_gather_numbers(std::array{0.1, rank * 1e300}, "it"));
+          // Passed on from rank 0 to the last and back.
+          if (rank == 0 && size > 1) {
+            TW_TRY(group.send(a, size - 1, "a"));
+            TW_TRY(group.receive(b, size - 1, "b"));
+          } else if (rank == size - 1 && size > 1) {
+            TW_TRY(group.receive(b.narrow(0, 0, 5), 0, "a"));
+            TW_TRY(group.send(b, 0, "b"));
+          }
+          return {};
+        };
+        errors[rank] = error_of(run()).message;
+      },
+      {}, change);
   const float sum = static_cast<float>(size * (size + 1)) / 2;
   for (int rank = 0; rank < size; ++rank) {
     INFO("rank " << rank << " of " << size);
@@ -88,6 +95,44 @@ void check_collectives(int size) {
 
 TEST_CASE("ranks sum, share, gather and pass on tensors, in order") {
   for (const int size : {1, 2, 3, 4}) check_collectives(size);
+}
+
+TEST_CASE("ranks whose connections are carried compute the same, through the relays alone") {
+  std::mutex mutex;
+  std::map<std::pair<int, int>, std::unique_ptr<Relay>> relays;  // by who calls whom
+  check_collectives(3, [&](RankGroupOptions& mine) {
+    mine.forward = [&, rank = mine.rank](int peer, uint16_t port) -> Result<uint16_t> {
+      const std::lock_guard lock(mutex);
+      auto& relay = relays[{rank, peer}];
+      relay = std::make_unique<Relay>(port);
+      return relay->port();
+    };
+  });
+  REQUIRE(relays.size() == 3);
+  for (const auto& pair : {std::pair(1, 0), std::pair(2, 0), std::pair(2, 1)})
+    CHECK(relays.at(pair)->bytes() > 70'000);  // a third of the large tensor's 280,000, at least
+}
+
+TEST_CASE("a rank that cannot be forwarded to is an error, not a plain connection") {
+  std::vector<Error> errors(2);
+  RankGroupOptions options;
+  options.connect_ms = 300;
+  options.forward = [](int, uint16_t) -> Result<uint16_t> {
+    return io_error("no way to that host");
+  };
+  run_ranks(
+      2,
+      [&](int rank, RankGroupResult ranks) {
+        if (!ranks.ok()) errors[rank] = ranks.error();
+      },
+      options);
+  CHECK(errors[1].message == "no way to that host");
+  CHECK(errors[0].error_class == ErrorClass::kDeadline);  // nobody called it
+  const auto entry = with_gloo_address(std::string(20, '\0'), "127.0.0.1", 1);
+  REQUIRE_FALSE(entry.ok());
+  CHECK(entry.error().error_class == ErrorClass::kUnsupported);
+  CHECK(rank_of("0/12") == 12);
+  CHECK_FALSE(rank_of("0/x").has_value());
 }
 
 TEST_CASE("options that cannot be are refused") {

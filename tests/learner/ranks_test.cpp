@@ -100,7 +100,7 @@ void check_same_weights(const WeightsPtr& a, const WeightsPtr& b, double toleran
 
 }  // namespace
 
-TEST_CASE("1, 2 and 4 ranks have the same parameters and moments after 5 updates") {
+TEST_CASE("after 5 updates parameters and moments are the same for 1 and 2 and 4 ranks") {
   const TempDir dir;
   const ModelConfig config = testing::tiny_model();
   const WeightsPtr start = testing::random_weights(config, 3);
