@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "transport/dial.hpp"
+#include "transport/node_weights.hpp"
 
 namespace tracewise {
 
@@ -44,6 +45,22 @@ Result<caf::strong_actor_ptr> Gateway::reach(const NodeAddress& node, TimePoint 
   hello.port = door_->port();
   TW_ASSIGN(auto stream, dial(node.host, node.port, context_, hello, node.name, deadline, stop));
   return links_->connect(std::move(stream), deadline);
+}
+
+void Gateway::withdraw() {
+  door_->stop_serving(Channel::kActors);
+  links_->withdraw();
+}
+
+Result<std::unique_ptr<WeightsSender>> Gateway::make_sender() {
+  NodeSenderOptions options;
+  options.node = setup_.identity.node;
+  options.host = setup_.host;
+  return make_node_sender(*door_, options);
+}
+
+std::unique_ptr<WeightsReceiver> Gateway::make_receiver() const {
+  return make_node_receiver(context_, setup_.hello);
 }
 
 void Gateway::cut(const std::string& node) { links_->cut(node); }

@@ -7,7 +7,7 @@ namespace tracewise {
 namespace {
 
 // How often an idle engine looks after its leases.
-constexpr std::chrono::seconds kIdleTick{1};
+constexpr std::chrono::milliseconds kIdleTick{200};
 
 // Rollouts travel together: a message for each would wake a tracer for each, and tracers decide on
 // whole groups. Long against a step of a tiny model, short against one rollout of a large one.
@@ -140,20 +140,20 @@ caf::result<WeightsDelivered> GeneratorShell::take_weights(const WeightsReady& r
   seen();
   const WeightsManifest& manifest = ready.manifest;
   const TimePoint begun = now();
-  WeightsDelivered delivered{version_.value_or(0), manifest.epoch, setup_.index, 0};
+  WeightsDelivered delivered{version_.value_or(0), manifest.epoch, setup_.index, 0, ""};
   if (version_ && *version_ >= manifest.version) return delivered;
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
-  auto weights = setup_.transport->fetch(manifest, begun + limit);
-  if (!weights.ok() && weights.error().error_class == ErrorClass::kCancelled) {
+  auto fetched = setup_.receiver->fetch(ready, begun + limit);
+  if (!fetched.ok() && fetched.error().error_class == ErrorClass::kCancelled) {
     return delivered;  // a newer version, or the same in a newer epoch, is announced already
   }
-  Result<void> taken =
-      weights.ok()
-          ? engine_->set_weights(std::make_shared<const Weights>(weights->manifest, weights->bytes))
-          : Result<void>(weights.error());
+  Result<void> taken = fetched.ok() ? engine_->set_weights(std::make_shared<const Weights>(
+                                          fetched->buffer.manifest, fetched->buffer.bytes))
+                                    : Result<void>(fetched.error());
   if (!good(taken)) return caf::sec::runtime_error;
   version_ = manifest.version;
   delivered.version = manifest.version;
+  delivered.transport = fetched->transport;
   delivered.seconds = std::chrono::duration<double>(now() - begun).count();
   entry().end_wait(version_name(manifest.version));
   send(peers_.coordinator, setup_.index, engine_->stats());

@@ -18,7 +18,7 @@ namespace tracewise {
 struct GeneratorSetup {
   uint32_t index = 0;
   std::function<Result<std::unique_ptr<Engine>>(uint32_t)> make_engine;
-  std::shared_ptr<Transport> transport;  // shared with the learner and the other generators
+  std::shared_ptr<WeightsReceiver> receiver;  // its own; shared with nobody
   RunOptions options;
 };
 

@@ -97,7 +97,7 @@ void LearnerShell::change_peers(Peers peers) {
   for (const auto& [generator, actor] : before) {
     if (peers_.generators.count(generator) > 0) continue;
     delivery_.leave(generator);
-    entry().end_wait(wait_name(published_.version, generator));
+    entry().end_wait(wait_name(published_.manifest.version, generator));
   }
   for (const auto& [generator, actor] : peers_.generators) {
     if (before.count(generator) > 0) continue;
@@ -174,20 +174,22 @@ void LearnerShell::train() {
 
 // Offers the current weights under the current epoch and tells every generator.
 Result<void> LearnerShell::publish() {
-  published_ = weights_->manifest();
-  published_.epoch = peers_.epoch;
+  WeightsManifest manifest = weights_->manifest();
+  manifest.epoch = peers_.epoch;
   published_at_ = now();
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
-  TW_TRY(setup_.transport->publish({published_, weights_->storage()}, published_at_ + limit));
+  TW_ASSIGN(WeightsPlace place,
+            setup_.sender->publish({manifest, weights_->storage()}, published_at_ + limit));
+  published_ = {std::move(manifest), std::move(place)};
   for (const auto& [generator, actor] : peers_.generators) announce(generator, actor);
   return {};
 }
 
 void LearnerShell::announce(uint32_t generator, const GeneratorActor& actor) {
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
-  const std::string wait = wait_name(published_.version, generator);
+  const std::string wait = wait_name(published_.manifest.version, generator);
   entry().begin_wait(wait, name_of({Role::kGenerator, generator}), now(), now() + limit);
-  request(actor, limit, WeightsReady{published_})
+  request(actor, limit, published_)
       .then(
           [this, wait](const WeightsDelivered& delivered) {
             entry().end_wait(wait);

@@ -21,7 +21,7 @@ namespace tracewise {
 struct LearnerSetup {
   std::shared_ptr<const RunParts> parts;  // shared with the node's other actors
   std::shared_ptr<RunFolder> folder;      // shared with the thread that started the node
-  std::shared_ptr<Transport> transport;   // shared with the generators
+  std::shared_ptr<WeightsSender> sender;  // shared with the node, which aborts it
   RunStart start;
   RunOptions options;
 };
@@ -51,8 +51,8 @@ class LearnerShell final : public Shell<LearnerActor> {
   BatchBuffer buffer_;
   TrainClock clock_;  // follows the coordinator's
   DeliveryBook delivery_;
-  WeightsPtr weights_;         // of version_
-  WeightsManifest published_;  // theirs, with the epoch that they are offered under
+  WeightsPtr weights_;      // of version_
+  WeightsReady published_;  // theirs, with the epoch that they are offered under
   uint64_t step_ = 0;
   uint64_t version_ = 0;
   uint64_t duplicates_ = 0;

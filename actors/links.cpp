@@ -195,6 +195,13 @@ class Links::Impl {
     return front;
   }
 
+  void withdraw() {
+    if (front_ == nullptr) return;
+    caf::anon_send(broker_, caf::unpublish_atom::value, caf::actor_cast<caf::actor_addr>(front_),
+                   kFrontPort);
+    front_ = nullptr;
+  }
+
   void cut(const std::string& peer) { sockets_->cut(peer); }
 
  private:
@@ -214,6 +221,8 @@ Result<caf::strong_actor_ptr> Links::connect(std::unique_ptr<TlsStream> stream,
                                              TimePoint deadline) {
   return impl_->connect(std::move(stream), deadline);
 }
+
+void Links::withdraw() { impl_->withdraw(); }
 
 void Links::cut(const std::string& peer) { impl_->cut(peer); }
 

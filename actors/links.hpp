@@ -33,6 +33,9 @@ class Links {
   [[nodiscard]] Result<caf::strong_actor_ptr> connect(std::unique_ptr<TlsStream> stream,
                                                       TimePoint deadline);
 
+  // Nobody is given the front any more, and it is let go. Connections stay.
+  void withdraw();
+
   // Ends all connections with `peer`: its actors are down for this node from here on.
   void cut(const std::string& peer);
 

@@ -15,6 +15,8 @@
 #include "actors/node_config.hpp"
 #include "actors/seat_factory.hpp"
 #include "actors/supervisor_actor.hpp"
+#include "transport/both_sender.hpp"
+#include "transport/local.hpp"
 
 namespace tracewise {
 namespace {
@@ -57,7 +59,10 @@ class Node {
   std::shared_ptr<const RunParts> parts_;
   std::shared_ptr<RunFolder> folder_;
   std::shared_ptr<NodeServices> services_;
-  std::shared_ptr<Transport> transport_ = make_local_transport();
+  std::shared_ptr<LocalWeights> weights_ = make_local_weights();
+  std::shared_ptr<WeightsSender> sender_ = make_local_sender(weights_);
+  std::shared_ptr<Receivers> receivers_ =
+      std::make_shared<Receivers>([weights = weights_] { return make_local_receiver(weights); });
   std::shared_ptr<RunBooks> books_;
   NodeConfig config_;
   std::unique_ptr<caf::actor_system> system_;
@@ -73,6 +78,8 @@ Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
   if (head_) {
     TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log.get()));
+    TW_ASSIGN(auto others, gateway_->make_sender());
+    sender_ = make_both_sender(make_local_sender(weights_), std::move(others));
   }
   TW_ASSIGN(books_, RunBooks::open(*folder_, resume, options_, parts_->prompts, wall_time()));
   for (const std::string& skipped : books_->start().skipped) {
@@ -93,8 +100,8 @@ Result<void> Node::open(bool resume) {
 SupervisorSetup Node::supervisor_setup() {
   SupervisorSetup setup;
   setup.options = options_;
-  setup.hire = [this](const Seat& seat) {
-    return SeatFactory{system_.get(), services_, parts_, transport_, options_, supervisor_}.hire(
+  setup.hire = [this](const Seat& seat, const SupervisorActor& supervisor) {
+    return SeatFactory{system_.get(), services_, parts_, receivers_, options_, supervisor}.hire(
         seat);
   };
   setup.seats = {options_.generators, options_.tracers, options_.builders};
@@ -126,7 +133,7 @@ void Node::spawn() {
   peers.coordinator = coordinator_;
   peers.learner = system.spawn<LearnerShell, caf::detached>(
       context("learner", "learner"),
-      LearnerSetup{parts_, folder_, transport_, books_->start(), options_});
+      LearnerSetup{parts_, folder_, sender_, books_->start(), options_});
   books_.reset();  // the coordinator's from here on
   caf::anon_send(supervisor_, start_atom::value, std::move(peers));
 }
@@ -155,19 +162,22 @@ Result<RunSummary> Node::wait(std::stop_token stop) {
 // Ends all actors. False if one is stuck; then the actor system is left as it is, because its
 // destructor would wait for that actor without limit.
 bool Node::shut_down(const std::string& why) {
-  transport_->abort(UINT64_MAX - 1);  // nobody waits for weights any more
+  receivers_->abort();
+  sender_->abort(UINT64_MAX - 1);
   caf::anon_send(supervisor_, stop_atom::value, why);
   caf::anon_send_exit(inspector_, caf::exit_reason::user_shutdown);
+  if (gateway_) gateway_->withdraw();
+  supervisor_ = SupervisorActor{};
+  inspector_ = InspectorActor{};
   coordinator_ = CoordinatorActor{};
   const auto limit = std::chrono::milliseconds(options_.deadlines.exit_ms);
   const bool gone = services_->gate.wait_empty(SteadyClock::now() + limit);
-  supervisor_ = SupervisorActor{};
-  inspector_ = InspectorActor{};
   stuck_ = !gone;
   if (stuck_) {
     (void)gateway_.release();
     (void)system_.release();
   }
+  sender_.reset();  // before the door that it serves at
   gateway_.reset();
   system_.reset();
   return gone;

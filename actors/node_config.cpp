@@ -1,31 +1,32 @@
 #include "actors/node_config.hpp"
 
 #include <caf/atom.hpp>
+#include <typeinfo>
 
 #include "actors/wire.hpp"
 
 namespace tracewise {
 namespace {
 
-// Every type that is an element of a message between nodes. Both sides of a connection have the
-// same list, because they are the same build.
-#define TRACEWISE_MESSAGE_TYPES(X)                                                           \
-  X(GroupTask)                                                                               \
-  X(WeightsReady) X(WeightsDelivered) X(SampleGroup) X(GroupFailed) X(Commit)                \
-      X(std::vector<GroupKey>) X(std::vector<uint64_t>) X(std::vector<ProbeRequest>)         \
-          X(std::vector<ProbeResult>) X(std::vector<Rollout>) X(std::vector<TracedRollout>)  \
-              X(std::vector<GroupParcel>) X(std::vector<LoggedRollout>)                      \
-                  X(std::vector<ActorStatus>) X(Outcome) X(SaveRequest) X(SaveReply) X(Seat) \
-                      X(EngineStats) X(Peers) X(NodeAddress) X(NodeOffer) X(Welcome) X(Hired)
+// Both sides of a connection use the same names, because they are the same build.
+template <class... Types>
+void announce(caf::actor_system_config& config) {
+  (config.add_message_type<Types>(typeid(Types).name()), ...);
+}
 
 }  // namespace
 
 NodeConfig::NodeConfig() {
   set("scheduler.policy", caf::atom("sharing"));
   set("scheduler.max-threads", size_t{2});
-#define TRACEWISE_ANNOUNCE(T) add_message_type<T>(#T);
-  TRACEWISE_MESSAGE_TYPES(TRACEWISE_ANNOUNCE)
-#undef TRACEWISE_ANNOUNCE
+  // Every type that is an element of a message between nodes: one that is missing here would arrive
+  // as an empty message.
+  announce<GroupTask, WeightsReady, WeightsDelivered, SampleGroup, GroupFailed, Commit,
+           std::vector<GroupKey>, std::vector<uint64_t>, std::vector<ProbeRequest>,
+           std::vector<ProbeResult>, std::vector<Rollout>, std::vector<TracedRollout>,
+           std::vector<GroupParcel>, std::vector<LoggedRollout>, std::vector<ActorStatus>, Outcome,
+           SaveRequest, SaveReply, Seat, EngineStats, Peers, NodeAddress, NodeOffer, Welcome,
+           Hired>(*this);
 }
 
 }  // namespace tracewise

@@ -82,7 +82,7 @@ void SupervisorShell::begin(Peers peers) {
 
 void SupervisorShell::hire(Role role, const std::string& node) {
   const Seat seat{role, next_number_[role]++};
-  if (node.empty()) return hired(seat, node, setup_.hire(seat));
+  if (node.empty()) return hired(seat, node, setup_.hire(seat, self()));
   nodes_.at(node).seats.insert(seat);
   starting_.insert(name_of(seat));
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.start_ms);

@@ -22,8 +22,9 @@
 namespace tracewise {
 
 struct SupervisorSetup {
-  std::function<Hired(const Seat&)> hire;  // on the head itself
-  SeatCounts seats;                        // there
+  // On the head itself.
+  std::function<Hired(const Seat&, const SupervisorActor& supervisor)> hire;
+  SeatCounts seats;  // there
   RunOptions options;
 
   // Of a run with other nodes.

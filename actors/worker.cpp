@@ -119,16 +119,17 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
                                  const std::stop_token& stop) {
   auto services = std::make_shared<NodeServices>();
   services->log = log_;
-  const std::shared_ptr<Transport> transport = make_local_transport();
+  const auto receivers =
+      std::make_shared<Receivers>([gateway = gateway_.get()] { return gateway->make_receiver(); });
   const int64_t exit_ms = made.options.deadlines.exit_ms;
-  const SeatFactory factory{
+  SeatFactory factory{
       system_.get(), services,     std::make_shared<const RunParts>(std::move(made.parts)),
-      transport,     made.options, head};
+      receivers,     made.options, head};
   NodeOffer offer{gateway_->address(), setup_.seats,
                   system_->spawn<AgentShell>(
                       ShellContext{services, head, "agent", "agent"},
                       AgentSetup{setup_.node.identity.node, factory, setup_.node.membership})};
-  const auto inspector =
+  auto inspector =
       system_->spawn<InspectorShell>(ShellContext{services, head, "inspector", "inspector"});
   caf::anon_send(head, ready_atom::value, offer);
   event("joined the run");
@@ -143,8 +144,10 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
     caf::anon_send(head, leave_atom::value, offer.address.name);
     caf::anon_send(offer.agent, stop_atom::value, true, std::string("the node was told to stop"));
   }
-  transport->abort(UINT64_MAX - 1);  // nobody waits for weights any more
+  receivers->abort();
+  offer.agent = AgentActor{};
   caf::anon_send_exit(inspector, caf::exit_reason::user_shutdown);
+  inspector = InspectorActor{};
   stuck_ = !services->gate.wait_empty(SteadyClock::now() + std::chrono::milliseconds(exit_ms));
   if (stuck_) {
     return Error{ErrorClass::kDeadline, "the node's actors did not end within " +

@@ -300,8 +300,31 @@ void visit(V& v, Ref<V, WeightsManifest> r, v1::WeightsManifest& p) {
 }
 
 template <class V>
+void visit(V& v, Ref<V, WeightsPlace> r, v1::WeightsPlace& p) {
+  SCALAR(node);
+  SCALAR(host);
+  SCALAR(port);
+  SCALAR(host_id);
+  SCALAR(pid);
+  SCALAR(fd);
+}
+
+template <class V>
 void visit(V& v, Ref<V, WeightsReady> r, v1::WeightsReady& p) {
   MESSAGE(manifest);
+  MESSAGE(place);
+}
+
+template <class V>
+void visit(V& v, Ref<V, WeightsPull> r, v1::WeightsPull& p) {
+  SCALAR(version);
+  SCALAR(epoch);
+  SCALAR(bytes);
+  SCALAR(checksum);
+  SCALAR(transfer);
+  SCALAR(chunk);
+  SCALAR(chunk_bytes);
+  SCALAR(deadline_ms);
 }
 
 template <class V>
@@ -310,6 +333,7 @@ void visit(V& v, Ref<V, WeightsDelivered> r, v1::WeightsDelivered& p) {
   SCALAR(epoch);
   SCALAR(generator);
   SCALAR(seconds);
+  SCALAR(transport);
 }
 
 #undef SCALAR

@@ -36,7 +36,9 @@ inline constexpr size_t kMaxMessageBytes = size_t{8} << 20;
   X(Commit)                       \
   X(TensorEntry)                  \
   X(WeightsManifest)              \
+  X(WeightsPlace)                 \
   X(WeightsReady)                 \
+  X(WeightsPull)                  \
   X(WeightsDelivered)
 
 // encode(): the record as its twin's bytes. kResource if they exceed kMaxMessageBytes. What

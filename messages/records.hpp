@@ -304,10 +304,40 @@ struct WeightsManifest {
   bool operator==(const WeightsManifest&) const = default;
 };
 
-// Learner -> generators: version is there to be fetched from the transport.
+// Where a published version can be fetched from: in its own process always, over connections and
+// from shared memory where the parts for it are set. Made by transport/, for its receivers.
+struct WeightsPlace {
+  std::string node;     // of the learner; empty: not served over connections
+  std::string host;     // of its door, a name or a number
+  uint32_t port = 0;    // of its door, <= 65535; 0: not served over connections
+  std::string host_id;  // who can open its shared memory (transport/host_id.hpp)
+  int32_t pid = 0;      // process with the shared segment; 0: none
+  int32_t fd = -1;      // the segment's descriptor in that process; -1: none
+  bool operator==(const WeightsPlace&) const = default;
+};
+
+// Learner -> generators: version is there to be fetched from its place.
 struct WeightsReady {
   WeightsManifest manifest;
+  WeightsPlace place;
   bool operator==(const WeightsReady&) const = default;
+};
+
+// What a chunk may have at most: nobody waits long for another's.
+inline constexpr uint64_t kMaxChunkBytes = uint64_t{64} << 20;
+
+// Made by a receiver, for the learner's node, on a connection of Channel::kWeights: asks for one
+// chunk of a version. Chunk i begins at byte i * chunk_bytes; the last one may be shorter.
+struct WeightsPull {
+  uint64_t version = 0;
+  uint64_t epoch = 0;
+  uint64_t bytes = 0;        // of the whole buffer, as in its manifest
+  uint64_t checksum = 0;     // as in its manifest
+  uint64_t transfer = 0;     // random; the same for all pulls of one fetch, on all its connections
+  uint64_t chunk = 0;        // counts from 0
+  uint64_t chunk_bytes = 0;  // 1..kMaxChunkBytes
+  uint64_t deadline_ms = 0;  // time that the fetch has left
+  bool operator==(const WeightsPull&) const = default;
 };
 
 // Generator -> learner: version was checked and will be sampled with from the next decode step on.
@@ -315,7 +345,8 @@ struct WeightsDelivered {
   uint64_t version = 0;
   uint64_t epoch = 0;
   uint32_t generator = 0;
-  double seconds = 0;  // from WeightsReady to here
+  double seconds = 0;     // from WeightsReady to here
+  std::string transport;  // what carried it: "local", "shm", "tcp"
   bool operator==(const WeightsDelivered&) const = default;
 };
 

@@ -308,9 +308,41 @@ Result<void> validate(const WeightsManifest& r) {
   return {};
 }
 
-Result<void> validate(const WeightsReady& r) { return validate(r.manifest); }
+Result<void> validate(const WeightsPlace& r) {
+  if (!r.node.empty()) TW_TRY(check_node("WeightsPlace.node", r.node));
+  TW_TRY(check_line("WeightsPlace.host", r.host, kMaxWordBytes));
+  if (r.port > 65535) {
+    return broken("WeightsPlace.port", "is " + to_string(r.port) + ", above 65535");
+  }
+  TW_TRY(check_line("WeightsPlace.host_id", r.host_id, kMaxWordBytes));
+  if (r.pid < 0 || r.fd < -1 || (r.pid == 0) != (r.fd == -1)) {
+    return broken("WeightsPlace.fd", "is " + to_string(r.fd) + " of process " + to_string(r.pid) +
+                                         ", both name a segment or neither does (-1 and 0)");
+  }
+  return {};
+}
+
+Result<void> validate(const WeightsReady& r) {
+  TW_TRY(validate(r.manifest));
+  return validate(r.place);
+}
+
+Result<void> validate(const WeightsPull& r) {
+  if (r.chunk_bytes < 1 || r.chunk_bytes > kMaxChunkBytes) {
+    return broken("WeightsPull.chunk_bytes", "is " + to_string(r.chunk_bytes) +
+                                                 ", it must be in [1, " +
+                                                 to_string(kMaxChunkBytes) + "]");
+  }
+  const uint64_t chunks = r.bytes / r.chunk_bytes + (r.bytes % r.chunk_bytes != 0 ? 1 : 0);
+  if (r.chunk >= chunks) {
+    return broken("WeightsPull.chunk", "is " + to_string(r.chunk) + " of " + to_string(chunks) +
+                                           " in a buffer of " + to_string(r.bytes) + " bytes");
+  }
+  return {};
+}
 
 Result<void> validate(const WeightsDelivered& r) {
+  TW_TRY(check_line("WeightsDelivered.transport", r.transport, kMaxWordBytes));
   return check_finite("WeightsDelivered.seconds", r.seconds);
 }
 

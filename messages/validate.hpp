@@ -37,7 +37,10 @@ bool is_node_name(std::string_view name);
 [[nodiscard]] Result<void> validate(const TensorEntry& r);
 // Every tensor lies inside the buffer and has the bytes that its shape and dtype need.
 [[nodiscard]] Result<void> validate(const WeightsManifest& r);
+[[nodiscard]] Result<void> validate(const WeightsPlace& r);
 [[nodiscard]] Result<void> validate(const WeightsReady& r);
+// The chunk lies inside the buffer.
+[[nodiscard]] Result<void> validate(const WeightsPull& r);
 [[nodiscard]] Result<void> validate(const WeightsDelivered& r);
 
 }  // namespace tracewise

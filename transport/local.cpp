@@ -1,75 +1,88 @@
-#include <algorithm>
+#include "transport/local.hpp"
+
 #include <condition_variable>
 #include <mutex>
-#include <optional>
-#include <string>
 #include <utility>
 
-#include "transport/transport.hpp"
+#include "transport/offer.hpp"
 
 namespace tracewise {
-namespace {
 
-std::string name_of(const WeightsManifest& manifest) {
-  return "weights version " + std::to_string(manifest.version) + " of epoch " +
-         std::to_string(manifest.epoch);
-}
-
-Error cancelled(std::string message) { return {ErrorClass::kCancelled, std::move(message)}; }
-
-class LocalTransport final : public Transport {
+class LocalWeights {
  public:
-  Result<void> publish(WeightsBuffer weights, TimePoint) override {
+  using TimePoint = WeightsSender::TimePoint;
+
+  Result<WeightsPlace> publish(WeightsBuffer weights) {
     const std::lock_guard lock(mutex_);
-    if (aborted(weights.manifest.epoch)) {
-      return cancelled(name_of(weights.manifest) + " was not offered: its epoch was aborted");
-    }
-    TW_CHECK(!offered_ || weights.manifest.epoch > offered_->manifest.epoch ||
-                 weights.manifest.version > offered_->manifest.version,
-             "weights versions must go up");
-    offered_ = std::move(weights);
+    TW_TRY(offer_.put(std::move(weights)));
     changed_.notify_all();
-    return {};
+    return WeightsPlace{};
   }
 
-  Result<WeightsBuffer> fetch(const WeightsManifest& wanted, TimePoint deadline) override {
+  Result<FetchedWeights> fetch(const WeightsManifest& wanted, TimePoint deadline) {
     std::unique_lock lock(mutex_);
+    Result<bool> here = false;
     const bool settled = changed_.wait_until(lock, deadline, [&] {
-      return aborted(wanted.epoch) || (offered_ && offered_->manifest.version >= wanted.version);
+      here = offer_.has(wanted);
+      return !here.ok() || *here;
     });
-    if (aborted(wanted.epoch)) return cancelled(name_of(wanted) + " was aborted");
     if (!settled) {
       return Error{ErrorClass::kDeadline, name_of(wanted) + " was not offered in time"};
     }
-    const WeightsManifest& there = offered_->manifest;
-    if (there.version > wanted.version) {
-      return cancelled(name_of(wanted) + " was replaced by " + name_of(there));
-    }
-    if (there.checksum != wanted.checksum || there.bytes != wanted.bytes) {
-      return corrupt(name_of(wanted) + " is not the buffer that was announced: checksum " +
-                     std::to_string(there.checksum) + " instead of " +
-                     std::to_string(wanted.checksum));
-    }
-    return *offered_;
+    if (!here.ok()) return here.error();
+    return FetchedWeights{*offer_.current(), "local"};
   }
 
-  void abort(uint64_t epoch) override {
+  void abort(uint64_t epoch) {
     const std::lock_guard lock(mutex_);
-    first_live_epoch_ = std::max(first_live_epoch_, epoch + 1);
+    offer_.abort(epoch);
     changed_.notify_all();
   }
 
  private:
-  bool aborted(uint64_t epoch) const { return epoch < first_live_epoch_; }
-
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::optional<WeightsBuffer> offered_;
-  uint64_t first_live_epoch_ = 0;
+  Offer offer_;
+};
+
+namespace {
+
+class LocalSender final : public WeightsSender {
+ public:
+  explicit LocalSender(std::shared_ptr<LocalWeights> weights) : weights_(std::move(weights)) {}
+
+  Result<WeightsPlace> publish(WeightsBuffer weights, TimePoint) override {
+    return weights_->publish(std::move(weights));
+  }
+  void abort(uint64_t epoch) override { weights_->abort(epoch); }
+
+ private:
+  const std::shared_ptr<LocalWeights> weights_;
+};
+
+class LocalReceiver final : public WeightsReceiver {
+ public:
+  explicit LocalReceiver(std::shared_ptr<LocalWeights> weights) : weights_(std::move(weights)) {}
+
+  Result<FetchedWeights> fetch(const WeightsReady& wanted, TimePoint deadline) override {
+    return weights_->fetch(wanted.manifest, deadline);
+  }
+  void abort(uint64_t epoch) override { weights_->abort(epoch); }
+
+ private:
+  const std::shared_ptr<LocalWeights> weights_;
 };
 
 }  // namespace
 
-std::unique_ptr<Transport> make_local_transport() { return std::make_unique<LocalTransport>(); }
+std::shared_ptr<LocalWeights> make_local_weights() { return std::make_shared<LocalWeights>(); }
+
+std::unique_ptr<WeightsSender> make_local_sender(std::shared_ptr<LocalWeights> weights) {
+  return std::make_unique<LocalSender>(std::move(weights));
+}
+
+std::unique_ptr<WeightsReceiver> make_local_receiver(std::shared_ptr<LocalWeights> weights) {
+  return std::make_unique<LocalReceiver>(std::move(weights));
+}
 
 }  // namespace tracewise

@@ -102,6 +102,7 @@ TEST_CASE("records with empty arrays and texts come back as they were sent") {
   CHECK(decoded<SampleGroup>(encoded(SampleGroup{})) == SampleGroup{});
   CHECK(decoded<Commit>(encoded(Commit{})) == Commit{});
   CHECK(decoded<WeightsManifest>(encoded(WeightsManifest{})) == WeightsManifest{});
+  CHECK(decoded<WeightsReady>(encoded(WeightsReady{})) == WeightsReady{});
   CHECK(decoded<GroupKey>("") == GroupKey{});
 }
 

@@ -173,6 +173,31 @@ TEST_CASE("a tensor must lie inside its buffer and fill its shape") {
         "TensorEntry.shape: of 'model.norm.weight' holds -3, sizes are not negative");
 }
 
+TEST_CASE("a place of weights names a segment whole or not at all") {
+  using samples::weights_place;
+  CHECK(refused(weights_place(), [](WeightsPlace& r) { r.fd = -1; }) ==
+        "WeightsPlace.fd: is -1 of process 77, both name a segment or neither does (-1 and 0)");
+  CHECK_FALSE(refused(weights_place(), [](WeightsPlace& r) { r.pid = 0; }).empty());
+  CHECK_FALSE(refused(weights_place(), [](WeightsPlace& r) { r.pid = -77; }).empty());
+  CHECK_FALSE(refused(weights_place(), [](WeightsPlace& r) { r.port = 65536; }).empty());
+  CHECK_FALSE(refused(weights_place(), [](WeightsPlace& r) { r.host = "a\nb"; }).empty());
+  CHECK(refused(weights_place(), [](WeightsPlace& r) { r = {}; }).empty());
+}
+
+TEST_CASE("a pulled chunk lies inside its buffer") {
+  using samples::weights_pull;  // chunk 2 of 40 bytes each, in a buffer of 88
+  CHECK(refused(weights_pull(), [](WeightsPull& r) { r.chunk = 3; }) ==
+        "WeightsPull.chunk: is 3 of 3 in a buffer of 88 bytes");
+  CHECK(refused(weights_pull(), [](WeightsPull& r) { r.chunk_bytes = 44; }) ==
+        "WeightsPull.chunk: is 2 of 2 in a buffer of 88 bytes");
+  CHECK(refused(weights_pull(), [](WeightsPull& r) { r.chunk_bytes = 0; }) ==
+        "WeightsPull.chunk_bytes: is 0, it must be in [1, 67108864]");
+  CHECK_FALSE(refused(weights_pull(), [](WeightsPull& r) {
+                r.chunk = 0;
+                r.chunk_bytes = kMaxChunkBytes + 1;
+              }).empty());
+}
+
 TEST_CASE("a hello's texts are printable lines of bounded length, its port a port") {
   using samples::hello;
   CHECK(refused(hello(), [](Hello& r) { r.build = "a\nb"; }) ==

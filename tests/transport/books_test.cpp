@@ -1,0 +1,115 @@
+// The plain classes behind the transports.
+#include <catch2/catch.hpp>
+
+#include "tests/transport/exchange.hpp"
+#include "transport/chunk_book.hpp"
+#include "transport/shelf.hpp"
+#include "transport/spare_buffer.hpp"
+
+namespace tracewise {
+namespace {
+
+const TimePoint kNow{};
+const TimePoint kLater = kNow + std::chrono::seconds(10);
+
+}  // namespace
+
+TEST_CASE("chunks are taken in order, and those that were put back come first") {
+  ChunkBook book(4, 3);
+  CHECK(book.take() == 0);
+  CHECK(book.take() == 1);
+  CHECK(book.take() == 2);
+  book.put_back(2);
+  book.put_back(0);
+  CHECK(book.take() == 0);
+  CHECK(book.take() == 2);
+  CHECK(book.take() == 3);
+  CHECK_FALSE(book.take());
+  for (uint64_t chunk = 0; chunk < 4; ++chunk) {
+    CHECK_FALSE(book.complete());
+    book.arrived(chunk);
+  }
+  CHECK(book.complete());
+}
+
+TEST_CASE("a chunk may come spoilt as often as was agreed, less one") {
+  ChunkBook book(2, 2);
+  CHECK(book.take() == 0);
+  CHECK(book.take() == 1);
+  CHECK(book.spoiled(0));
+  CHECK(book.spoiled(1));
+  CHECK(book.take() == 0);
+  CHECK_FALSE(book.spoiled(0));
+}
+
+TEST_CASE("a chunk's place: the last one is what is left") {
+  CHECK(chunk_count(0, 10) == 0);
+  CHECK(chunk_count(20, 10) == 2);
+  CHECK(chunk_count(21, 10) == 3);
+  CHECK(chunk_size(21, 10, 1) == 10);
+  CHECK(chunk_size(21, 10, 2) == 1);
+}
+
+TEST_CASE("a replaced version is kept until its last fetch says goodbye or its time is up") {
+  Shelf shelf;
+  WeightsBuffer first = version_of(1, 0, 100);
+  const WeightsManifest wanted = first.manifest;
+  const std::weak_ptr<const std::byte[]> alive = first.bytes;
+  good(shelf.put(std::move(first), kNow));
+  first = {};
+  const TransferKey a{"g0", 1}, b{"g1", 1};
+  CHECK(good(shelf.open(a, wanted, kLater, kNow)));
+  CHECK(good(shelf.open(a, wanted, kLater, kNow)));  // its second connection
+  CHECK(good(shelf.open(b, wanted, kLater, kNow)));
+  good(shelf.put(version_of(2, 0, 100), kNow));
+  shelf.close(a, false, kNow);  // broken: it may come back
+  shelf.close(a, true, kNow);
+  CHECK_FALSE(alive.expired());
+  const bool broken = GENERATE(true, false);
+  shelf.close(b, !broken, kNow);
+  CHECK(alive.expired() == !broken);
+  if (broken) CHECK(good(shelf.open(b, wanted, kLater, kNow)));
+  if (broken) shelf.close(b, false, kLater);  // too late to come back
+  CHECK(alive.expired());
+  CHECK_FALSE(shelf.open(b, wanted, kLater, kNow).ok());
+}
+
+TEST_CASE("fetches of the second version before the newest end") {
+  Shelf shelf;
+  good(shelf.put(version_of(1, 0, 100), kNow));
+  const auto first = good(shelf.open({"g0", 1}, version_of(1, 0, 100).manifest, kLater, kNow));
+  good(shelf.put(version_of(2, 0, 100), kNow));
+  CHECK_FALSE(first->ended);
+  good(shelf.put(version_of(3, 0, 100), kNow));
+  CHECK(first->ended);
+  CHECK(shelf.why_ended(first->buffer.manifest).error_class == ErrorClass::kCancelled);
+}
+
+TEST_CASE("an aborted epoch ends what is sent of it, and a version yet to come is none") {
+  Shelf shelf;
+  good(shelf.put(version_of(1, 0, 100), kNow));
+  const auto first = good(shelf.open({"g0", 1}, version_of(1, 0, 100).manifest, kLater, kNow));
+  CHECK(good(shelf.open({"g1", 1}, version_of(2, 0, 100).manifest, kLater, kNow)) == nullptr);
+  shelf.abort(0);
+  CHECK(first->ended);
+  CHECK(shelf.why_ended(first->buffer.manifest).message ==
+        "weights version 1 of epoch 0 was aborted");
+  CHECK_FALSE(shelf.put(version_of(2, 0, 100), kNow).ok());
+}
+
+TEST_CASE("memory that nobody uses any more is the next buffer, if it has the size") {
+  auto spare = std::make_unique<SpareBuffer>();
+  auto first = spare->take(1000);
+  const auto second = spare->take(1000);
+  std::byte* const start = first.get();
+  CHECK(second.get() != start);
+  first.reset();
+  first = spare->take(1000);
+  CHECK(first.get() == start);
+  first.reset();
+  CHECK(reinterpret_cast<uintptr_t>(spare->take(5000).get()) % 64 == 0);
+  spare.reset();
+  second[999] = std::byte{1};  // outlives it
+}
+
+}  // namespace tracewise

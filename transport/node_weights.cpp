@@ -1,0 +1,130 @@
+#include "transport/node_weights.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include "transport/segment.hpp"
+#include "transport/segment_pool.hpp"
+
+namespace tracewise {
+namespace {
+
+class NodeSender final : public WeightsSender {
+ public:
+  NodeSender(Door& door, const NodeSenderOptions& options, std::unique_ptr<WeightsServer> server)
+      : door_(door), options_(options), server_(std::move(server)), pool_(options.max_segments) {
+    door_.serve(Channel::kWeights, [this](std::unique_ptr<TlsStream> stream, const Hello&) {
+      server_->take(std::move(stream));
+    });
+  }
+  ~NodeSender() override { door_.stop_serving(Channel::kWeights); }
+
+  std::shared_ptr<std::byte[]> allocate(uint64_t bytes) override {
+    auto storage = options_.shm ? pool_.allocate(bytes) : nullptr;
+    return storage ? storage : allocate_on_heap(bytes);
+  }
+
+  Result<WeightsPlace> publish(WeightsBuffer weights, TimePoint deadline) override {
+    const std::lock_guard lock(mutex_);
+    const bool shared = options_.shm && move_to_segment(weights);
+    if (std::chrono::steady_clock::now() >= deadline) {
+      return Error{ErrorClass::kDeadline, name_of(weights.manifest) + " was not offered in time"};
+    }
+    TW_TRY(server_->offer(weights));
+    epoch_ = weights.manifest.epoch;
+    WeightsPlace place{options_.node, options_.host, door_.port(), own_host_id(), 0, -1};
+    if (!shared) {
+      pool_.withdraw();
+      return place;
+    }
+    place.pid = ::getpid();
+    place.fd = pool_.offer(weights);
+    return place;
+  }
+
+  void abort(uint64_t epoch) override {
+    server_->abort(epoch);
+    const std::lock_guard lock(mutex_);
+    if (epoch_ <= epoch) pool_.withdraw();
+  }
+
+ private:
+  // False: there is no segment to be had.
+  bool move_to_segment(WeightsBuffer& weights) {
+    if (pool_.can_offer(weights.bytes.get())) return true;
+    const auto copy = pool_.allocate(weights.manifest.bytes);
+    if (!copy) return false;
+    std::memcpy(copy.get(), weights.bytes.get(), weights.manifest.bytes);
+    weights.bytes = copy;
+    return true;
+  }
+
+  Door& door_;
+  const NodeSenderOptions options_;
+  const std::unique_ptr<WeightsServer> server_;
+  SegmentPool pool_;
+  std::mutex mutex_;    // one publication at a time
+  uint64_t epoch_ = 0;  // of what is offered
+};
+
+class NodeReceiver final : public WeightsReceiver {
+ public:
+  NodeReceiver(const TlsContext& context, const Hello& own, const NodeReceiverOptions& options)
+      : options_(options), tcp_(make_tcp_receiver(context, own, options.tcp)) {}
+
+  Result<FetchedWeights> fetch(const WeightsReady& wanted, TimePoint deadline) override {
+    const WeightsPlace& place = wanted.place;
+    const bool near = options_.shm && place.pid > 0 && !options_.host_id.empty() &&
+                      place.host_id == options_.host_id;
+    if (near) {
+      if (aborted(wanted.manifest.epoch)) return aborted_error(wanted.manifest);
+      auto mapped = map_segment(wanted);
+      if (aborted(wanted.manifest.epoch)) return aborted_error(wanted.manifest);
+      if (mapped.ok()) return FetchedWeights{std::move(*mapped), "shm"};
+      if (mapped.error().error_class != ErrorClass::kUnsupported) return mapped.error();
+    }
+    if (place.port == 0) {
+      return unsupported(name_of(wanted.manifest) + " is offered nowhere that this node can reach");
+    }
+    return tcp_->fetch(wanted, deadline);
+  }
+
+  void abort(uint64_t epoch) override {
+    {
+      const std::lock_guard lock(mutex_);
+      first_live_epoch_ = std::max(first_live_epoch_, epoch + 1);
+    }
+    tcp_->abort(epoch);
+  }
+
+ private:
+  bool aborted(uint64_t epoch) {
+    const std::lock_guard lock(mutex_);
+    return epoch < first_live_epoch_;
+  }
+
+  const NodeReceiverOptions options_;
+  const std::unique_ptr<WeightsReceiver> tcp_;
+  std::mutex mutex_;
+  uint64_t first_live_epoch_ = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<WeightsSender>> make_node_sender(Door& door,
+                                                        const NodeSenderOptions& options) {
+  TW_ASSIGN(auto server, WeightsServer::start(options.server));
+  return std::unique_ptr<WeightsSender>(
+      std::make_unique<NodeSender>(door, options, std::move(server)));
+}
+
+std::unique_ptr<WeightsReceiver> make_node_receiver(const TlsContext& context, const Hello& own,
+                                                    const NodeReceiverOptions& options) {
+  return std::make_unique<NodeReceiver>(context, own, options);
+}
+
+}  // namespace tracewise

@@ -1,0 +1,43 @@
+// Weights between the nodes of a run: a sender that offers each version in shared memory and over
+// connections, and receivers that take the nearer way.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "transport/door.hpp"
+#include "transport/host_id.hpp"
+#include "transport/tcp_receiver.hpp"
+#include "transport/transport.hpp"
+#include "transport/weights_server.hpp"
+
+namespace tracewise {
+
+struct NodeSenderOptions {
+  std::string node;         // the learner's, as its certificate names it
+  std::string host;         // where other nodes reach its door, a name or a number
+  bool shm = true;          // offer versions in shared memory too
+  size_t max_segments = 8;  // of it; while receivers use all, versions go over connections alone
+  WeightsServerOptions server;
+};
+
+// Serves Channel::kWeights at `door`, which outlives it, until it dies. publish() copies the
+// version once into shared memory, or not at all where it lies in storage of allocate(); where
+// there is no shared memory to be had, the version is offered over connections alone.
+// kResource: no thread or descriptor to serve with.
+[[nodiscard]] Result<std::unique_ptr<WeightsSender>> make_node_sender(
+    Door& door, const NodeSenderOptions& options);
+
+struct NodeReceiverOptions {
+  std::string host_id = own_host_id();  // compared with WeightsPlace::host_id
+  bool shm = true;                      // take versions from shared memory where it can be opened
+  TcpReceiverOptions tcp;
+};
+
+// Maps the version where it lies in shared memory that can be opened from here, and uses it in
+// place; otherwise fetches it from the learner's door as the node of `own`. FetchedWeights says
+// which.
+std::unique_ptr<WeightsReceiver> make_node_receiver(const TlsContext& context, const Hello& own,
+                                                    const NodeReceiverOptions& options = {});
+
+}  // namespace tracewise

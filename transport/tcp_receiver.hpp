@@ -1,0 +1,30 @@
+// Fetches weights from the learner's door over several connections at a time.
+#pragma once
+
+#include <memory>
+
+#include "messages/records.hpp"
+#include "transport/tls.hpp"
+#include "transport/transport.hpp"
+
+namespace tracewise {
+
+struct TcpReceiverOptions {
+  int connections = 2;                       // a fetch's, one thread each while it runs
+  uint64_t chunk_bytes = uint64_t{4} << 20;  // 1..kMaxChunkBytes
+  int pulls_ahead = 2;    // asked for on a connection at a time, so that it never idles
+  int attempts = 3;       // at a chunk that comes with a wrong checksum
+  int connect_ms = 5000;  // for one attempt at a connection
+  int stall_ms = 10000;   // a connection without a byte for as long is made anew
+  int backoff_ms = 50;    // before the first new connection; doubles up to max_backoff_ms
+  int max_backoff_ms = 2000;
+};
+
+// Asks the node of WeightsReady::place, as the node of `own` (its channel has no meaning here). A
+// connection that breaks is made anew until the deadline, and only chunks that are still missing
+// travel again. Between fetches it has no connection and no thread; it keeps one buffer for the
+// next version. kDeadline says how far it came and what was last in the way.
+std::unique_ptr<WeightsReceiver> make_tcp_receiver(const TlsContext& context, const Hello& own,
+                                                   const TcpReceiverOptions& options = {});
+
+}  // namespace tracewise
