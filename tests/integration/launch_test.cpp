@@ -147,6 +147,71 @@ TEST_CASE("a killed node is started again, and a killed head resumes the run") {
   CHECK(count_alive(descendants(run.process.pid())) == 0);
 }
 
+namespace {
+
+// A program called ssh that runs the remote command here, whatever the host.
+class FakeSsh {
+ public:
+  explicit FakeSsh(const Task& task) : path_(::getenv("PATH")) {
+    fs::create_directories(task / "bin");
+    const fs::path file = task / "bin/ssh";
+    REQUIRE(write_file(file, "#!/bin/sh\nfor word; do :; done\nexec /bin/sh -c \"$word\"\n").ok());
+    fs::permissions(file, fs::perms::owner_all);
+    ::setenv("PATH", ((task / "bin").string() + ":" + path_).c_str(), 1);
+  }
+  ~FakeSsh() { ::setenv("PATH", path_.c_str(), 1); }
+
+ private:
+  const std::string path_;
+};
+
+const Words kBySsh = {"cluster.topology=ssh", "cluster.head.host=127.0.0.1",
+                      "cluster.nodes=[{name=\"gen0\",host=\"127.0.0.1\",generators=1},"
+                      "{name=\"trace0\",host=\"127.0.0.1\",tracers=1}]"};
+
+// A copy of the binary that is another build: its build id is another.
+fs::path other_build(const Task& task, const std::string& build) {
+  std::string id;
+  for (size_t i = 0; i < build.size(); i += 2)
+    id += static_cast<char>(std::stoi(build.substr(i, 2), nullptr, 16));
+  std::string bytes = slurp(TRACEWISE_BINARY);
+  const auto at = bytes.find(id);
+  REQUIRE(at != std::string::npos);
+  bytes[at] = static_cast<char>(bytes[at] ^ 1);
+  const fs::path file = task / "other";
+  REQUIRE(write_file(file, bytes).ok());
+  fs::permissions(file, fs::perms::owner_all);
+  return file;
+}
+
+}  // namespace
+
+TEST_CASE("a run whose nodes are reached through ssh gives the same weights") {
+  const Task task;
+  const FakeSsh ssh(task);
+  REQUIRE(task.run("one", task.train("one", {"optimizer.schedule=constant"})) == 0);
+  Process process(launch(task, "ssh", kBySsh), task / "ssh-launch");
+  CHECK(process.wait() == 0);
+  INFO(process.out() << process.err());
+  CHECK(task.weights("ssh") == task.weights("one"));
+}
+
+TEST_CASE("another build's binary on a host is refused, and both builds are named") {
+  const Task task;
+  const FakeSsh ssh(task);
+  const std::string version = run_tracewise({"--version"}).out;
+  const std::string build = version.substr(version.find("build ") + 6, 40);
+  Words sets = kBySsh;
+  sets.push_back("cluster.binary=" + other_build(task, build).string());
+  Process process(launch(task, "other-run", sets), task / "other-launch");
+  CHECK(process.wait(std::chrono::seconds(20)) == 2);
+  const std::string err = one_line(process);
+  CHECK(err.find(build) != std::string::npos);
+  CHECK(err.find("build " + build.substr(2)) == std::string::npos);
+  CHECK(err.find(build.substr(2), err.find(build.substr(2)) + 1) != std::string::npos);
+  CHECK_FALSE(fs::exists(task / "other-run/run.db"));
+}
+
 TEST_CASE("what is wrong with a launch is one sentence before anything starts") {
   const Task task;
   const int port_holder = ::socket(AF_INET, SOCK_STREAM, 0);
