@@ -138,7 +138,9 @@ TEST_CASE("a killed node is started again, and a killed head resumes the run") {
   };
   REQUIRE(wait_until([&] { return joined() == 4; }));
   ::kill(head, SIGKILL);
-  REQUIRE(wait_until([&] { return joined() == 7; }));
+  const bool all_joined = wait_until([&] { return joined() == 7; });
+  INFO(run.process.out() << slurp(run.root / "logs/head.log") << slurp(run.root / "logs/node.log"));
+  REQUIRE(all_joined);
   const long steps = run.steps();
   REQUIRE(wait_until([&] { return run.steps() > steps; }));
   run.process.signal(SIGINT);
@@ -149,19 +151,23 @@ TEST_CASE("a killed node is started again, and a killed head resumes the run") {
 
 namespace {
 
-// A program called ssh that runs the remote command here, whatever the host.
-class FakeSsh {
+// Programs called ssh and srun that run the remote command here, whatever the host.
+class FakeRemotes {
  public:
-  explicit FakeSsh(const Task& task) : path_(::getenv("PATH")) {
+  explicit FakeRemotes(const Task& task) : path_(::getenv("PATH")) {
     fs::create_directories(task / "bin");
-    const fs::path file = task / "bin/ssh";
-    REQUIRE(write_file(file, "#!/bin/sh\nfor word; do :; done\nexec /bin/sh -c \"$word\"\n").ok());
-    fs::permissions(file, fs::perms::owner_all);
+    put(task / "bin/ssh", "for word; do :; done; exec /bin/sh -c \"$word\"");
+    put(task / "bin/srun",
+        "while case $1 in --*) :;; *) false;; esac; do shift; done; exec \"$@\"");
     ::setenv("PATH", ((task / "bin").string() + ":" + path_).c_str(), 1);
   }
-  ~FakeSsh() { ::setenv("PATH", path_.c_str(), 1); }
+  ~FakeRemotes() { ::setenv("PATH", path_.c_str(), 1); }
 
  private:
+  static void put(const fs::path& file, const std::string& script) {
+    REQUIRE(write_file(file, "#!/bin/sh\n" + script + "\n").ok());
+    fs::permissions(file, fs::perms::owner_all);
+  }
   const std::string path_;
 };
 
@@ -186,19 +192,30 @@ fs::path other_build(const Task& task, const std::string& build) {
 
 }  // namespace
 
-TEST_CASE("a run whose nodes are reached through ssh gives the same weights") {
+TEST_CASE("a run whose nodes are reached through ssh or srun gives the same weights") {
   const Task task;
-  const FakeSsh ssh(task);
+  const FakeRemotes remotes(task);
   REQUIRE(task.run("one", task.train("one", {"optimizer.schedule=constant"})) == 0);
-  Process process(launch(task, "ssh", kBySsh), task / "ssh-launch");
-  CHECK(process.wait() == 0);
-  INFO(process.out() << process.err());
-  CHECK(task.weights("ssh") == task.weights("one"));
+  for (const std::string topology : {"ssh", "slurm"}) {
+    Words sets = kBySsh;
+    sets.push_back("cluster.topology=" + topology);
+    if (topology == "slurm") {
+      Process outside(launch(task, topology, sets), task / "outside");
+      CHECK(outside.wait() == 2);
+      CHECK(one_line(outside).find("allocation") != std::string::npos);
+      ::setenv("SLURM_JOB_ID", "1", 1);
+    }
+    Process process(launch(task, topology, sets), task / (topology + "-launch"));
+    CHECK(process.wait() == 0);
+    INFO(process.out() << process.err());
+    CHECK(task.weights(topology) == task.weights("one"));
+  }
+  ::unsetenv("SLURM_JOB_ID");
 }
 
 TEST_CASE("another build's binary on a host is refused, and both builds are named") {
   const Task task;
-  const FakeSsh ssh(task);
+  const FakeRemotes remotes(task);
   const std::string version = run_tracewise({"--version"}).out;
   const std::string build = version.substr(version.find("build ") + 6, 40);
   Words sets = kBySsh;
