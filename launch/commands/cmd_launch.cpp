@@ -27,6 +27,7 @@ Fd stop_signals() {
 
 struct Words {
   ConfigSource source;
+  std::vector<std::filesystem::path> files;  // before those of --config
   std::filesystem::path resume;
   bool dry_run = false;
   bool json = false;
@@ -84,7 +85,7 @@ int cmd_launch(const Args& args) {
   CLI::App app("Trains over several processes, here or on other hosts (keys: cluster.*).",
                "tracewise launch");
   Words words;
-  app.add_option("CONFIG", words.source.files, "TOML files; a later one overrides an earlier one")
+  app.add_option("CONFIG", words.files, "TOML files; a later one overrides an earlier one")
       ->type_name("FILE");
   add_config_options(app, words.source);
   app.add_option("--resume", words.resume, "run folder to go on with, by its own config")
@@ -93,6 +94,7 @@ int cmd_launch(const Args& args) {
   app.add_flag("--json", words.json, "with --dry-run: as JSON")->needs("--dry-run");
   if (const auto exit = parse_args(app, args)) return *exit;
 
+  words.source.files.insert(words.source.files.begin(), words.files.begin(), words.files.end());
   auto config = config_of(words);
   if (!config.ok()) return fail(config.error());
   auto placement = place(*config, launch_host());

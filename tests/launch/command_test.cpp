@@ -126,6 +126,30 @@ TEST_CASE("--version shows the build id that the linker wrote into the binary") 
   CHECK(slurp(TRACEWISE_BINARY).find(note) != std::string::npos);
 }
 
+TEST_CASE("launch reads its configs in order and shows where everything would run") {
+  const TempDir dir;
+  const auto nodes = dir.put("nodes.toml",
+                             "[cluster]\ntopology = \"local\"\n[[cluster.nodes]]\nname = \"a\"\n"
+                             "generators = 1\n");
+  const auto port = dir.put("port.toml", "[cluster.head]\nport = 4000\n");
+  const auto other = dir.put("other.toml", "[cluster.head]\nport = 4001\n");
+  dir.put("config.json",
+          R"({"architectures":["LlamaForCausalLM"],"vocab_size":24,"hidden_size":8,)"
+          R"("num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":2,"head_dim":4,)"
+          R"("intermediate_size":16,"max_position_embeddings":64,"rms_norm_eps":1e-5,)"
+          R"("rope_theta":100.0,"hidden_act":"silu","torch_dtype":"float32"})");
+  const Finished finished = run_tracewise({"launch", nodes, port, "--config", other, "--set",
+                                           "model.dir=" + dir.path().string(), "--dry-run"});
+  INFO(finished.err);
+  CHECK(finished.exit_code == 0);
+  CHECK(finished.out.find("head  127.0.0.1  4001  0           1        1") != std::string::npos);
+  CHECK(finished.out.find("a     127.0.0.1  any   1           0        0") != std::string::npos);
+  CHECK(finished.out.find("\na: ") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists("runs"));
+  CHECK(run_tracewise({"launch"}).exit_code == 2);
+  CHECK(run_tracewise({"launch", nodes, "--resume", "r"}).exit_code == 2);
+}
+
 TEST_CASE("node is for launchers: without an envelope it says so") {
   const Finished finished = run_tracewise({"node"}, "hello\n");
   CHECK(finished.exit_code == 2);
