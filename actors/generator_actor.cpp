@@ -7,7 +7,7 @@ namespace tracewise {
 namespace {
 
 // How often an idle engine looks after its leases.
-constexpr std::chrono::seconds kIdleTick{1};
+constexpr std::chrono::milliseconds kIdleTick{200};
 
 // Rollouts travel together: a message for each would wake a tracer for each, and tracers decide on
 // whole groups. Long against a step of a tiny model, short against one rollout of a large one.

@@ -1,20 +1,20 @@
 #include "actors/node.hpp"
 
+#include <caf/actor_cast.hpp>
 #include <caf/actor_system.hpp>
-#include <caf/actor_system_config.hpp>
 #include <caf/send.hpp>
 #include <chrono>
 #include <string>
 #include <thread>
 #include <utility>
 
-#include "actors/builder_actor.hpp"
 #include "actors/coordinator_actor.hpp"
-#include "actors/generator_actor.hpp"
+#include "actors/gateway.hpp"
 #include "actors/inspector_actor.hpp"
 #include "actors/learner_actor.hpp"
+#include "actors/node_config.hpp"
+#include "actors/seat_factory.hpp"
 #include "actors/supervisor_actor.hpp"
-#include "actors/tracer_actor.hpp"
 #include "transport/local.hpp"
 
 namespace tracewise {
@@ -22,30 +22,26 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-// Compute has threads of its own; what is left for the scheduler are messages. Our values are set
-// here because nothing but tracewise's own configuration is to steer a run: parse() is never
-// called, so no caf-application.ini is read.
-struct NodeConfig : caf::actor_system_config {
-  NodeConfig() {
-    set("scheduler.policy", caf::atom("sharing"));
-    set("scheduler.max-threads", size_t{2});
-  }
-};
-
 double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 class Node {
  public:
-  Node(const RunOptions& options, RunParts parts, std::shared_ptr<RunFolder> folder)
+  Node(const RunOptions& options, RunParts parts, std::shared_ptr<RunFolder> folder,
+       const HeadSetup* head)
       : options_(options),
         parts_(std::make_shared<const RunParts>(std::move(parts))),
         folder_(std::move(folder)),
-        services_(std::make_shared<NodeServices>()) {}
+        services_(std::make_shared<NodeServices>()) {
+    if (head == nullptr) return;
+    head_ = *head;
+    use_links(config_, head->node.membership.heartbeat_ms, head->node.membership.lost_ms);
+  }
 
   Result<void> open(bool resume);
   void spawn();
+  void open_to_others();
   Result<RunSummary> run(std::stop_token stop);
   bool stuck() const { return stuck_; }
 
@@ -53,11 +49,12 @@ class Node {
   ShellContext context(const std::string& role, const std::string& name) const {
     return {services_, supervisor_, name, role};
   }
-  SeatActor hire(const Seat& seat);
+  SupervisorSetup supervisor_setup();
   Result<RunSummary> wait(std::stop_token stop);
-  bool shut_down();
+  bool shut_down(const std::string& why);
 
   const RunOptions options_;
+  std::optional<HeadSetup> head_;  // of a run with other nodes
   std::shared_ptr<const RunParts> parts_;
   std::shared_ptr<RunFolder> folder_;
   std::shared_ptr<NodeServices> services_;
@@ -66,6 +63,7 @@ class Node {
   std::shared_ptr<RunBooks> books_;
   NodeConfig config_;
   std::unique_ptr<caf::actor_system> system_;
+  std::unique_ptr<Gateway> gateway_;  // of a run with other nodes
   SupervisorActor supervisor_;
   InspectorActor inspector_;
   CoordinatorActor coordinator_;
@@ -75,6 +73,9 @@ class Node {
 
 Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
+  if (head_) {
+    TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log.get()));
+  }
   TW_ASSIGN(books_, RunBooks::open(*folder_, resume, options_, parts_->prompts, wall_time()));
   for (const std::string& skipped : books_->start().skipped) {
     services_->log->warn("a broken checkpoint was passed over and set aside as *.broken: " +
@@ -91,29 +92,34 @@ Result<void> Node::open(bool resume) {
   return {};
 }
 
-SeatActor Node::hire(const Seat& seat) {
-  const ShellContext who = context(name_of(seat.role), name_of(seat));
-  switch (seat.role) {
-    case Role::kTracer:
-      return system_->spawn<TracerShell>(who,
-                                         TracerSetup{seat.number, parts_->make_tracer, options_});
-    case Role::kBuilder:
-      return system_->spawn<BuilderShell>(
-          who, BuilderSetup{seat.number, parts_->group_options, options_});
-    case Role::kGenerator:
-      break;
-  }
-  return system_->spawn<GeneratorShell, caf::detached>(
-      who,
-      GeneratorSetup{seat.number, parts_->make_engine, make_local_receiver(weights_), options_});
+SupervisorSetup Node::supervisor_setup() {
+  SupervisorSetup setup;
+  setup.options = options_;
+  setup.hire = [this](const Seat& seat, const SupervisorActor& supervisor) {
+    const auto receiver = [this] { return make_local_receiver(weights_); };
+    return SeatFactory{system_.get(), services_, parts_, receiver, options_, supervisor}.hire(seat);
+  };
+  setup.seats = {options_.generators, options_.tracers, options_.builders};
+  if (!head_) return setup;
+  setup.seats = head_->seats;
+  setup.membership = head_->node.membership;
+  setup.expected = head_->expected;
+  setup.config = head_->config;
+  setup.cut = [this](const std::string& node) { gateway_->cut(node); };
+  return setup;
+}
+
+void Node::open_to_others() {
+  if (!gateway_) return;
+  gateway_->serve(*system_, caf::actor_cast<caf::strong_actor_ptr>(supervisor_));
+  if (head_->on_open) head_->on_open(gateway_->address());
 }
 
 void Node::spawn() {
   system_ = std::make_unique<caf::actor_system>(config_);
   caf::actor_system& system = *system_;
-  supervisor_ = system.spawn<SupervisorShell>(
-      context("supervisor", "supervisor"),
-      SupervisorSetup{[this](const Seat& seat) { return hire(seat); }, options_});
+  supervisor_ =
+      system.spawn<SupervisorShell>(context("supervisor", "supervisor"), supervisor_setup());
   inspector_ = system.spawn<InspectorShell>(context("inspector", "inspector"));
   coordinator_ = system.spawn<CoordinatorShell, caf::detached>(
       context("coordinator", "coordinator"),
@@ -150,17 +156,22 @@ Result<RunSummary> Node::wait(std::stop_token stop) {
 
 // Ends all actors. False if one is stuck; then the actor system is left as it is, because its
 // destructor would wait for that actor without limit.
-bool Node::shut_down() {
+bool Node::shut_down(const std::string& why) {
   sender_->abort(UINT64_MAX - 1);  // nobody waits for weights any more
-  caf::anon_send(supervisor_, stop_atom::value);
+  caf::anon_send(supervisor_, stop_atom::value, why);
   caf::anon_send_exit(inspector_, caf::exit_reason::user_shutdown);
+  if (gateway_) gateway_->withdraw();
+  supervisor_ = SupervisorActor{};
+  inspector_ = InspectorActor{};
   coordinator_ = CoordinatorActor{};
   const auto limit = std::chrono::milliseconds(options_.deadlines.exit_ms);
   const bool gone = services_->gate.wait_empty(SteadyClock::now() + limit);
-  supervisor_ = SupervisorActor{};
-  inspector_ = InspectorActor{};
   stuck_ = !gone;
-  if (stuck_) (void)system_.release();
+  if (stuck_) {
+    (void)gateway_.release();
+    (void)system_.release();
+  }
+  gateway_.reset();
   system_.reset();
   return gone;
 }
@@ -169,7 +180,7 @@ Result<RunSummary> Node::run(std::stop_token stop) {
   Result<RunSummary> end = wait(std::move(stop));
   if (!end.ok()) services_->log->warn("the run ends: " + end.error().message);
   std::string stuck;
-  if (!shut_down()) {
+  if (!shut_down(end.ok() ? "the run is over" : end.error().message)) {
     for (const ActorStatus& actor : services_->registry.status(SteadyClock::now())) {
       stuck += (stuck.empty() ? "" : ", ") + actor.name + " (" + actor.state + ")";
     }
@@ -196,13 +207,17 @@ Result<void> check_parts(const RunParts& parts) {
 
 Result<RunSummary> run_training(const RunOptions& options, RunParts parts,
                                 std::shared_ptr<RunFolder> folder, bool resume,
-                                std::stop_token stop) {
+                                std::stop_token stop, const HeadSetup* head) {
   TW_TRY(check(options));
+  if (head != nullptr) {
+    TW_TRY(check(head->node.membership));
+  }
   TW_TRY(check_parts(parts));
   // On the heap and left there if an actor hangs: the actor system refers to the node's config.
-  auto node = std::make_unique<Node>(options, std::move(parts), std::move(folder));
+  auto node = std::make_unique<Node>(options, std::move(parts), std::move(folder), head);
   TW_TRY(node->open(resume));
   node->spawn();
+  node->open_to_others();
   Result<RunSummary> end = node->run(std::move(stop));
   if (node->stuck()) (void)node.release();
   return end;

@@ -77,7 +77,7 @@ struct NodeServices {
   NodeRegistry registry;
   NodeInbox inbox;
   ExitGate gate;
-  std::unique_ptr<NodeLog> log;
+  std::shared_ptr<NodeLog> log;  // shared with whoever else writes to it
 };
 
 }  // namespace tracewise

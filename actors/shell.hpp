@@ -47,6 +47,10 @@ class Shell : public Handle::base {
 
   const char* name() const override { return context_.role.c_str(); }
 
+  // Only now is the actor gone: CAF may refer to it a while after its end, by a tick that is due
+  // later, say, and an actor system must not be destroyed meanwhile.
+  ~Shell() override { context_.services->gate.leave(); }
+
   // Runs in the actor's own thread when it ends, whatever the reason. Handles are given up, because
   // peers that hold each other would never be freed.
   void on_exit() override {
@@ -55,7 +59,6 @@ class Shell : public Handle::base {
     peers_ = Peers{};
     context_.supervisor = SupervisorActor{};
     entry_.reset();
-    context_.services->gate.leave();
   }
 
  protected:

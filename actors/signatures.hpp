@@ -39,6 +39,12 @@ using taken_atom = caf::atom_constant<caf::atom("taken")>;      // groups that t
 using refused_atom = caf::atom_constant<caf::atom("refused")>;  // groups too old to be trained on
 using clock_atom = caf::atom_constant<caf::atom("clock")>;      // the training clock's reading
 using lost_atom = caf::atom_constant<caf::atom("lost")>;        // whoever held a seat is gone
+using hire_atom = caf::atom_constant<caf::atom("hire")>;        // seat an actor on a node
+using join_atom = caf::atom_constant<caf::atom("join")>;        // a node wants to belong to the run
+using ready_atom = caf::atom_constant<caf::atom("ready")>;      // a node can be given seats
+using leave_atom = caf::atom_constant<caf::atom("leave")>;      // a node says goodbye
+using ping_atom = caf::atom_constant<caf::atom("ping")>;        // the head is alive
+using pong_atom = caf::atom_constant<caf::atom("pong")>;        // so is a node
 using failed_atom = caf::atom_constant<caf::atom("failed")>;    // an actor's last words
 using status_atom = caf::atom_constant<caf::atom("status")>;    // who is here and waits for whom
 
@@ -62,6 +68,33 @@ struct GroupParcel {
   SampleGroup group;
   std::vector<LoggedRollout> logged;
 };
+
+// How many seats a node has for each role.
+struct SeatCounts {
+  uint32_t generators = 0;
+  uint32_t tracers = 0;
+  uint32_t builders = 0;
+};
+
+// A node as others find it.
+struct NodeAddress {
+  std::string name;
+  std::string host;
+  uint16_t port = 0;  // of its door
+};
+
+// A node that has made its parts and is linked with the others.
+struct NodeOffer;
+
+// What a node that wants to join is told.
+struct Welcome {
+  Outcome outcome;                 // a refusal has nothing below
+  std::string config;              // the run's resolved config, TOML
+  std::vector<NodeAddress> nodes;  // to be linked with before it is ready
+};
+
+// The actor of a seat: the handle of its role is set.
+struct Hired;
 
 // Who is who. Sent to everybody when somebody has joined or was lost, and answered with its epoch:
 // the coordinator is told last, so that nobody gets work from a stranger.
@@ -134,18 +167,43 @@ using CoordinatorActor =
                      caf::reacts_to<lost_atom, Seat, std::string, bool>, caf::reacts_to<stop_atom>,
                      caf::reacts_to<tick_atom>>;
 
+// --- agent: one on each node but the head's; spawns actors there and shows that the node is alive
+using AgentActor = caf::typed_actor<
+    caf::replies_to<hire_atom, Seat>::with<Hired>,
+    // Supervisor: a number that its answer repeats. Without pings the head is lost.
+    caf::reacts_to<ping_atom, uint64_t>,
+    // Supervisor: the node no longer belongs to the run; whether the run is over, and why.
+    caf::reacts_to<stop_atom, bool, std::string>, caf::reacts_to<tick_atom>>;
+
 // --- supervisor: fills the seats, notices deaths, fills them again, ends the run
 using SupervisorActor = caf::typed_actor<
     // Fills the seats and starts everybody; the node's inbox is told when all are ready.
     caf::reacts_to<start_atom, Peers>,
     // Name, class of the error, sentence.
     caf::reacts_to<failed_atom, std::string, uint8_t, std::string>,
-    // Ends all actors of the node but the inspector, then itself.
-    caf::reacts_to<stop_atom>>;
+    // A node comes, can be given seats, is alive, goes.
+    caf::replies_to<join_atom, NodeAddress>::with<Welcome>, caf::reacts_to<ready_atom, NodeOffer>,
+    caf::reacts_to<pong_atom, std::string, uint64_t>, caf::reacts_to<leave_atom, std::string>,
+    caf::reacts_to<tick_atom>,
+    // Ends all actors of the run but the inspectors, then itself. The sentence is what other nodes
+    // are told.
+    caf::reacts_to<stop_atom, std::string>>;
 
 // --- inspector: one a node
 using InspectorActor =
     caf::typed_actor<caf::replies_to<status_atom>::with<std::vector<ActorStatus>>>;
+
+struct NodeOffer {
+  NodeAddress address;
+  SeatCounts seats;
+  AgentActor agent;
+};
+
+struct Hired {
+  GeneratorActor generator;
+  TracerActor tracer;
+  BuilderActor builder;
+};
 
 struct Peers {
   CoordinatorActor coordinator;

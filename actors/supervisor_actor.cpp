@@ -38,11 +38,33 @@ SupervisorShell::behavior_type SupervisorShell::make_behavior() {
         last_words_[name] = {static_cast<ErrorClass>(error_class), message};
         services().log->warn(name + ": " + message);
       },
-      [this](stop_atom) {
+      [this](join_atom, const NodeAddress& address) {
         seen();
-        end_all();
+        return welcome(address);
+      },
+      [this](ready_atom, NodeOffer& offer) {
+        seen();
+        node_ready(std::move(offer));
+      },
+      [this](pong_atom, const std::string& node, uint64_t) {
+        if (const auto change = membership_.heard(node, now())) apply(*change);
+      },
+      [this](leave_atom, const std::string& node) {
+        seen();
+        if (const auto change = membership_.leave(node)) apply(*change);
+      },
+      [this](tick_atom) { tick(); },
+      [this](stop_atom, const std::string& why) {
+        seen();
+        end_all(why);
       },
   };
+}
+
+void SupervisorShell::let_go() {
+  setup_.hire = nullptr;
+  setup_.cut = nullptr;
+  nodes_.clear();
 }
 
 // The learner starts beside the seats: whoever is ready first waits in `peers_` for the others.
@@ -50,22 +72,64 @@ void SupervisorShell::begin(Peers peers) {
   peers_ = std::move(peers);
   watch(peers_.coordinator, "coordinator");
   watch(peers_.learner, "learner");
-  for (uint32_t i = 0; i < setup_.options.tracers; ++i) hire(Role::kTracer);
-  for (uint32_t i = 0; i < setup_.options.builders; ++i) hire(Role::kBuilder);
-  for (uint32_t i = 0; i < setup_.options.generators; ++i) hire(Role::kGenerator);
+  for (uint32_t i = 0; i < setup_.seats.tracers; ++i) hire(Role::kTracer, "");
+  for (uint32_t i = 0; i < setup_.seats.builders; ++i) hire(Role::kBuilder, "");
+  for (uint32_t i = 0; i < setup_.seats.generators; ++i) hire(Role::kGenerator, "");
+  for (const std::string& node : setup_.expected) starting_.insert("node " + node);
   start(peers_.learner, "learner", [this] { spread(); });
+  tick();
 }
 
-void SupervisorShell::hire(Role role) {
+void SupervisorShell::hire(Role role, const std::string& node) {
   const Seat seat{role, next_number_[role]++};
-  const SeatActor actor = setup_.hire(seat);
-  hired_.emplace(seat, actor);
-  std::visit(
-      [&](const auto& handle) {
-        watch(handle, name_of(seat), seat);
-        start(handle, name_of(seat), [this, seat, actor] { seat_ready(seat, actor); });
-      },
-      actor);
+  if (node.empty()) return hired(seat, node, setup_.hire(seat, self()));
+  nodes_.at(node).seats.insert(seat);
+  starting_.insert(name_of(seat));
+  const auto limit = std::chrono::milliseconds(setup_.options.deadlines.start_ms);
+  const std::string wait = "a seat for " + name_of(seat);
+  entry().begin_wait(wait, "node " + node, now(), now() + limit);
+  request(nodes_.at(node).offer.agent, limit, hire_atom::value, seat)
+      .then(
+          [this, seat, node, wait](const Hired& actor) {
+            entry().end_wait(wait);
+            // A node that was lost meanwhile has no seats any more.
+            if (nodes_.count(node) > 0 && nodes_.at(node).seats.count(seat) > 0)
+              hired(seat, node, actor);
+          },
+          [this, seat, node, wait](caf::error&) {
+            entry().end_wait(wait);
+            if (nodes_.count(node) > 0 && nodes_.at(node).seats.count(seat) > 0)
+              lose_node(node, "it did not make an actor for " + name_of(seat));
+          });
+}
+
+// What a seat's role makes of its actor: f(handle, the handles of that role).
+namespace {
+
+template <class F>
+void with_actor(const Seat& seat, const Hired& hired, Peers& peers, F f) {
+  switch (seat.role) {
+    case Role::kGenerator:
+      return f(hired.generator, peers.generators);
+    case Role::kTracer:
+      return f(hired.tracer, peers.tracers);
+    case Role::kBuilder:
+      return f(hired.builder, peers.builders);
+  }
+}
+
+}  // namespace
+
+void SupervisorShell::hired(const Seat& seat, const std::string& node, const Hired& actor) {
+  hired_[seat] = actor;
+  with_actor(seat, actor, peers_, [&](const auto& handle, auto&) {
+    watch(handle, name_of(seat), node, seat);
+    start(handle, name_of(seat), [this, seat, actor] {
+      with_actor(seat, actor, peers_,
+                 [&](const auto& ready, auto& all) { all[seat.number] = ready; });
+      spread();
+    });
+  });
 }
 
 template <class Handle>
@@ -82,27 +146,16 @@ void SupervisorShell::start(const Handle& actor, const std::string& name,
             if (starting_.erase(name) == 0) return;
             if (outcome.ok) return ready();
             const Error error = to_error(outcome);
-            services().inbox.post_end(Error{error.error_class, name + ": " + error.message});
+            end_run({error.error_class, name + ": " + error.message});
           },
           [this, name](caf::error& error) {
             entry().end_wait("its start, " + name);
-            if (error != caf::sec::request_timeout) return;  // it died: on_down knows
-            services().inbox.post_end(
-                Error{ErrorClass::kDeadline, name + " was not ready within " +
-                                                 std::to_string(setup_.options.deadlines.start_ms) +
-                                                 " ms (deadlines.start_ms)"});
+            // It died or its node was lost: that is heard of in other ways.
+            if (error != caf::sec::request_timeout || starting_.count(name) == 0) return;
+            end_run({ErrorClass::kDeadline, name + " was not ready within " +
+                                                std::to_string(setup_.options.deadlines.start_ms) +
+                                                " ms (deadlines.start_ms)"});
           });
-}
-
-void SupervisorShell::seat_ready(const Seat& seat, const SeatActor& actor) {
-  if (const auto* generator = std::get_if<GeneratorActor>(&actor)) {
-    peers_.generators[seat.number] = *generator;
-  } else if (const auto* tracer = std::get_if<TracerActor>(&actor)) {
-    peers_.tracers[seat.number] = *tracer;
-  } else {
-    peers_.builders[seat.number] = std::get<BuilderActor>(actor);
-  }
-  spread();
 }
 
 // Tells everybody who is who. The first time only when all are ready, from then on at each change.
@@ -149,10 +202,9 @@ void SupervisorShell::tell(const Handle& actor, const std::string& name) {
             const auto found = spreading_.find(epoch);
             if (found == spreading_.end() || found->second.missing.count(name) == 0) return;
             if (error != caf::sec::request_timeout) return;  // it died: on_down knows
-            services().inbox.post_end(
-                Error{ErrorClass::kDeadline, name + " did not take note of its peers within " +
-                                                 std::to_string(setup_.options.deadlines.train_ms) +
-                                                 " ms (deadlines.train_ms)"});
+            end_run({ErrorClass::kDeadline, name + " did not take note of its peers within " +
+                                                std::to_string(setup_.options.deadlines.train_ms) +
+                                                " ms (deadlines.train_ms)"});
           });
 }
 
@@ -167,53 +219,65 @@ void SupervisorShell::told(uint64_t epoch, const std::string& name) {
   if (!std::exchange(begun_, true)) services().inbox.post_ready();
 }
 
-// Nobody waits for the answers of who is gone.
-void SupervisorShell::forget(const std::string& name) {
-  starting_.erase(name);
-  std::vector<uint64_t> waiting;
-  for (const auto& [epoch, spreading] : spreading_) {
-    if (spreading.missing.count(name) > 0) waiting.push_back(epoch);
-  }
-  for (const uint64_t epoch : waiting) told(epoch, name);
-}
-
 // The supervisor knows the actors of this moment, replacements included.
-void SupervisorShell::end_all() {
+void SupervisorShell::end_all(const std::string& why) {
   stopping_ = true;
-  const auto end = [this](const auto& actor) { send_exit(actor, caf::exit_reason::user_shutdown); };
+  const auto end = [this](const auto& actor) {
+    if (actor) send_exit(actor, caf::exit_reason::user_shutdown);
+  };
   end(peers_.coordinator);
   end(peers_.learner);
-  for (const auto& [seat, actor] : hired_) std::visit(end, actor);
+  for (const auto& [seat, actor] : hired_) {
+    end(actor.generator);
+    end(actor.tracer);
+    end(actor.builder);
+  }
+  for (const auto& [name, node] : nodes_) send(node.offer.agent, stop_atom::value, true, why);
   hired_.clear();
   spreading_.clear();
   quit(caf::exit_reason::user_shutdown);
 }
+
+void SupervisorShell::end_run(Error error) { services().inbox.post_end(std::move(error)); }
 
 void SupervisorShell::on_down(const caf::down_msg& down) {
   const auto found = watched_.find(down.source);
   if (stopping_ || found == watched_.end()) return;
   const Watched who = found->second;
   watched_.erase(found);
-  Error reason{ErrorClass::kInternal, "it ended without a word: " + system().render(down.reason)};
-  if (auto words = last_words_.extract(who.name); !words.empty()) reason = words.mapped();
+  const auto words = last_words_.extract(who.name);
+  if (!who.node.empty() && words.empty()) {
+    // Whatever a node's actors die of, they say so; the silence of one is that of its node.
+    return lose_node(who.node, "its connection broke");
+  }
+  const Error reason =
+      words.empty()
+          ? Error{ErrorClass::kInternal, "it ended without a word: " + system().render(down.reason)}
+          : words.mapped();
   if (!who.seat || !begun_ || restarts_left_ == 0 || !may_pass(reason)) {
-    services().inbox.post_end(Error{reason.error_class, who.name + ": " + reason.message});
-    return;
+    return end_run({reason.error_class, who.name + ": " + reason.message});
   }
   --restarts_left_;
   services().log->warn(who.name + " is replaced, " + std::to_string(restarts_left_) +
                        " restarts are left");
-  lose(*who.seat, reason, true);
-  hire(who.seat->role);
+  lose(*who.seat, reason.message, true);
+  hire(who.seat->role, who.node);
 }
 
-// The coordinator hears of the loss first: it sends no more work that way.
-void SupervisorShell::lose(const Seat& seat, const Error& reason, bool blame) {
+// The coordinator hears of the loss first: it sends no more work that way. Nobody waits for the
+// answers of who is gone.
+void SupervisorShell::lose(const Seat& seat, const std::string& reason, bool blame) {
   hired_.erase(seat);
   remove(seat, peers_);
+  for (auto& [name, node] : nodes_) node.seats.erase(seat);
   for (auto& [epoch, spreading] : spreading_) remove(seat, spreading.peers);
-  send(peers_.coordinator, lost_atom::value, seat, reason.message, blame);
-  forget(name_of(seat));
+  send(peers_.coordinator, lost_atom::value, seat, reason, blame);
+  starting_.erase(name_of(seat));
+  std::vector<uint64_t> waiting;
+  for (const auto& [epoch, spreading] : spreading_) {
+    if (spreading.missing.count(name_of(seat)) > 0) waiting.push_back(epoch);
+  }
+  for (const uint64_t epoch : waiting) told(epoch, name_of(seat));
   spread();
 }
 

@@ -1,28 +1,37 @@
 // The supervisor fills the seats of a run and nobody dies unnoticed. Whoever held a seat is
 // replaced under a new number while restarts are left, because its groups can be issued again; any
 // other death, and a failure that a replacement would meet again, ends the run with one sentence
-// that names the actor.
+// that names the actor. A node that is lost takes its seats with it, and costs no restart: its
+// groups go to the seats of the nodes that are left, or that come.
 //
 //   hire -> start -> ready -> told to all (Peers) -> gets work -> lost -> hire ...
 #pragma once
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
-#include <variant>
+#include <vector>
 
+#include "actors/membership.hpp"
 #include "actors/run_options.hpp"
 #include "actors/shell.hpp"
 
 namespace tracewise {
 
-using SeatActor = std::variant<GeneratorActor, TracerActor, BuilderActor>;
-
 struct SupervisorSetup {
-  std::function<SeatActor(const Seat&)> hire;
+  // On the head itself.
+  std::function<Hired(const Seat&, const SupervisorActor& supervisor)> hire;
+  SeatCounts seats;  // there
   RunOptions options;
+
+  // Of a run with other nodes.
+  MembershipOptions membership;
+  std::vector<std::string> expected;            // nodes that the run waits for before it begins
+  std::string config;                           // what a node is welcomed with
+  std::function<void(const std::string&)> cut;  // ends the connections with a node
 };
 
 class SupervisorShell final : public Shell<SupervisorActor> {
@@ -30,42 +39,56 @@ class SupervisorShell final : public Shell<SupervisorActor> {
   SupervisorShell(caf::actor_config& config, ShellContext context, SupervisorSetup setup)
       : Shell(config, std::move(context)),
         setup_(std::move(setup)),
-        restarts_left_(setup_.options.restarts) {}
+        restarts_left_(setup_.options.restarts),
+        membership_(setup_.membership) {}
 
  protected:
   behavior_type make_behavior() override;
-  void let_go() override { setup_.hire = nullptr; }
+  void let_go() override;
 
  private:
   struct Watched {
     std::string name;
-    std::optional<Seat> seat;  // none: the coordinator, the learner
+    std::optional<Seat> seat;  // none: the coordinator, the learner, an agent
+    std::string node;          // empty: the head
+  };
+  struct Node {
+    NodeOffer offer;
+    std::set<Seat> seats;
   };
 
   template <class Handle>
-  void watch(const Handle& handle, std::string name, std::optional<Seat> seat = {}) {
-    watched_[handle.address()] = {std::move(name), seat};
+  void watch(const Handle& handle, std::string name, std::string node = {},
+             std::optional<Seat> seat = {}) {
+    watched_[handle.address()] = {std::move(name), seat, std::move(node)};
     this->monitor(handle);
   }
+  // Nodes (supervisor_nodes.cpp).
+  Welcome welcome(const NodeAddress& address);
+  void node_ready(NodeOffer offer);
+  void apply(const Membership::Change& change);
+  void lose_node(const std::string& node, const std::string& reason);
+  void tick();
+  void check_vacancies();
+
   void begin(Peers peers);
-  void hire(Role role);
+  void hire(Role role, const std::string& node);
+  void hired(const Seat& seat, const std::string& node, const Hired& hired);
   template <class Handle>
   void start(const Handle& actor, const std::string& name, std::function<void()> ready);
-  void seat_ready(const Seat& seat, const SeatActor& actor);
-  void learner_ready();
   void spread();
   template <class Handle>
   void tell(const Handle& actor, const std::string& name);
   void told(uint64_t epoch, const std::string& name);
-  void end_all();
+  void end_all(const std::string& why);
   void on_down(const caf::down_msg& down);
-  void lose(const Seat& seat, const Error& reason, bool blame);
-  void forget(const std::string& name);
+  void lose(const Seat& seat, const std::string& reason, bool blame);
+  void end_run(Error error);
 
   SupervisorSetup setup_;
   std::map<Role, uint32_t> next_number_;
-  std::map<Seat, SeatActor> hired_;  // not all of them are ready yet
-  std::set<std::string> starting_;   // names
+  std::map<Seat, Hired> hired_;     // not all of them are ready yet
+  std::set<std::string> starting_;  // names
   // By epoch: who has not answered the Peers of that epoch yet, and what the coordinator is told
   // once all have.
   struct Spreading {
@@ -78,6 +101,12 @@ class SupervisorShell final : public Shell<SupervisorActor> {
   uint32_t restarts_left_;
   bool begun_ = false;
   bool stopping_ = false;
+
+  Membership membership_;
+  std::map<std::string, NodeAddress> addresses_;  // of all members, joining ones included
+  std::map<std::string, Node> nodes_;             // those that have been ready
+  uint64_t pings_ = 0;
+  std::optional<TimePoint> vacant_since_;  // a role has nobody
 };
 
 }  // namespace tracewise

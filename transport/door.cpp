@@ -1,6 +1,5 @@
 #include "transport/door.hpp"
 
-#include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -30,7 +29,6 @@ using State = TlsStep::State;
 
 constexpr uint16_t kPortsToTry = 64;
 constexpr auto kNoResourcePause = std::chrono::milliseconds(50);
-constexpr uint64_t kReportsPerSecond = 5;
 
 // A connection that no handler has yet. Owned by its place in the list of guests, by the coroutine
 // that serves it and by the handler of its timer, whichever ends last.
@@ -69,8 +67,8 @@ class Door::Impl {
       : options_(options),
         context_(context),
         own_(own),
-        report_(std::move(report)),
         port_(listener.port),
+        book_(std::move(report)),
         listener_(io_, listener.fd.release()),
         pause_(io_) {
     spawn(take_guests());
@@ -102,12 +100,7 @@ class Door::Impl {
     }
   }
 
-  DoorCounters counters() const {
-    DoorCounters out;
-    out.accepted = accepted_;
-    for (size_t i = 0; i < kRefusals; ++i) out.refused[i] = refused_[i];
-    return out;
-  }
+  DoorCounters counters() const { return book_.counters(); }
 
  private:
   using Task = asio::awaitable<bool>;
@@ -281,7 +274,7 @@ class Door::Impl {
       return;
     }
     std::unique_ptr<TlsStream> stream = let_go(guest);
-    ++accepted_;
+    book_.add_accepted();
     handler->second(std::move(stream), hello);
   }
 
@@ -304,31 +297,16 @@ class Door::Impl {
     turn_away(guests_.front(), Refusal::kEvicted, "it had to make room for a newer connection");
   }
 
-  // Tells first: who sees the counter go up finds the report told.
   void refuse(Refusal why, const std::string& from, const std::string& sentence) {
-    if (report_) tell(why, from, sentence);
-    ++refused_[static_cast<size_t>(why)];
-  }
-
-  void tell(Refusal why, const std::string& from, const std::string& sentence) {
-    const auto now = std::chrono::steady_clock::now();
-    if (now - second_began_ >= std::chrono::seconds(1)) {
-      second_began_ = now;
-      told_ = 0;
-    }
-    if (told_ == kReportsPerSecond) {
-      ++untold_;
-      return;
-    }
-    ++told_;
-    report_({why, from, sentence, std::exchange(untold_, 0)});
+    book_.add(why, from, sentence, std::chrono::steady_clock::now());
   }
 
   const DoorOptions options_;
   const TlsContext context_;
   const Hello own_;
-  const Report report_;
   const uint16_t port_;
+
+  RefusalBook book_;
 
   // Of the door's thread alone.
   asio::io_context io_{1};
@@ -336,38 +314,13 @@ class Door::Impl {
   asio::steady_timer pause_;
   std::list<GuestPtr> guests_;  // oldest first
   bool closing_ = false;
-  TimePoint second_began_;  // of the reports
-  uint64_t told_ = 0;       // reports in that second
-  uint64_t untold_ = 0;     // refusals since the last report
 
   std::mutex handlers_mutex_;
   std::map<Channel, Handler> handlers_;
-  std::atomic<uint64_t> accepted_{0};
-  std::array<std::atomic<uint64_t>, kRefusals> refused_{};
 
   std::mutex close_mutex_;
   std::thread thread_;
 };
-
-const char* to_string(Refusal refusal) {
-  switch (refusal) {
-    case Refusal::kTls:
-      return "tls";
-    case Refusal::kHello:
-      return "hello";
-    case Refusal::kChannel:
-      return "channel";
-    case Refusal::kLeft:
-      return "left";
-    case Refusal::kTimedOut:
-      return "timed_out";
-    case Refusal::kEvicted:
-      return "evicted";
-    case Refusal::kNoResource:
-      return "no_resource";
-  }
-  TW_CHECK(false, "a refusal is one of its enumerators");
-}
 
 Result<std::unique_ptr<Door>> Door::open(const DoorOptions& options, const TlsContext& context,
                                          const Hello& own, Report report) {

@@ -57,6 +57,8 @@ class TlsStream {
 
   size_t pending() const;  // bytes that read_some() gives without a look at the socket
   int fd() const { return fd_.get(); }
+  // The socket is the caller's from here on, to be closed after the stream's end.
+  int release_socket() { return fd_.release(); }
   const std::string& peer() const { return peer_; }  // the node in its certificate, once verified
 
  private:

@@ -82,7 +82,7 @@ TEST_CASE("the inspector answers who is here, what they do and whom they wait fo
   const auto generator = services->registry.enlist("generator 0", "generator", now);
   generator->set_state("in an engine step", now);
   generator->begin_wait("weights version 2", "learner", now, now + std::chrono::seconds(60));
-  const InspectorActor inspector = system.spawn<InspectorShell>(
+  InspectorActor inspector = system.spawn<InspectorShell>(
       ShellContext{services, SupervisorActor{}, "inspector", "inspector"});
   std::vector<ActorStatus> status;
   {
@@ -92,6 +92,7 @@ TEST_CASE("the inspector answers who is here, what they do and whom they wait fo
                  [](caf::error&) { FAIL("no answer"); });
     self->send_exit(inspector, caf::exit_reason::user_shutdown);
   }
+  inspector = InspectorActor{};
   REQUIRE(status.size() == 2);
   CHECK(status[0].name == "generator 0");
   CHECK(status[0].state == "in an engine step");

@@ -81,7 +81,7 @@ TEST_CASE("a peer gets in while idle connections keep coming") {
   CHECK(failures.empty());
 }
 
-TEST_CASE("refusals don't flood the log: five a second are told, the others counted") {
+TEST_CASE("nonsense from a crowd doesn't flood the log") {
   const RunOfNodes run;
   Head head(run);
   const TimePoint start = std::chrono::steady_clock::now();
@@ -92,12 +92,8 @@ TEST_CASE("refusals don't flood the log: five a second are told, the others coun
   }
   CHECK(eventually([&] { return head.refused(Refusal::kTls) == 300; }));
   const auto seconds = static_cast<size_t>(ms_since(start) / 1000) + 1;
-  const auto told = head.told();
-  CHECK(told.size() >= 5);
-  CHECK(told.size() <= 5 * seconds);
-  uint64_t untold = 0;
-  for (const RefusalReport& report : told) untold += report.untold;
-  CHECK(told.size() + untold <= 300);
+  CHECK(head.told().size() >= 5);
+  CHECK(head.told().size() <= 5 * seconds);
 }
 
 TEST_CASE("without descriptors left the door waits in peace, and goes on when there are some") {

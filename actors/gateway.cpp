@@ -1,0 +1,58 @@
+#include "actors/gateway.hpp"
+
+#include <caf/actor_system.hpp>
+#include <utility>
+
+#include "transport/dial.hpp"
+
+namespace tracewise {
+
+Gateway::Gateway(const NodeSetup& setup, TlsContext context)
+    : setup_(setup), context_(std::move(context)) {
+  setup_.hello.node = setup_.identity.node;
+}
+
+Gateway::~Gateway() = default;
+
+Result<std::unique_ptr<Gateway>> Gateway::open(const NodeSetup& setup, NodeLog* log) {
+  TW_ASSIGN(TlsContext context, TlsContext::create(setup.identity));
+  std::unique_ptr<Gateway> gateway(new Gateway(setup, std::move(context)));
+  TW_ASSIGN(gateway->door_,
+            Door::open(setup.door, gateway->context_, gateway->setup_.hello,
+                       [log](const RefusalReport& report) {
+                         log->warn("door: refused " + report.from + ": " + report.sentence +
+                                   (report.untold == 0 ? ""
+                                                       : " (and " + std::to_string(report.untold) +
+                                                             " more that were not told)"));
+                       }));
+  return gateway;
+}
+
+void Gateway::serve(caf::actor_system& system, caf::strong_actor_ptr front) {
+  links_ = std::make_unique<Links>(system, std::move(front));
+  door_->serve(Channel::kActors,
+               [links = links_.get()](std::unique_ptr<TlsStream> stream, const Hello&) {
+                 links->accept(std::move(stream));
+               });
+}
+
+Result<caf::strong_actor_ptr> Gateway::reach(const NodeAddress& node, TimePoint deadline,
+                                             const std::stop_token& stop) {
+  Hello hello = setup_.hello;
+  hello.channel = Channel::kActors;
+  hello.address = setup_.host;
+  hello.port = door_->port();
+  TW_ASSIGN(auto stream, dial(node.host, node.port, context_, hello, node.name, deadline, stop));
+  return links_->connect(std::move(stream), deadline);
+}
+
+void Gateway::withdraw() {
+  door_->stop_serving(Channel::kActors);
+  links_->withdraw();
+}
+
+void Gateway::cut(const std::string& node) { links_->cut(node); }
+
+NodeAddress Gateway::address() const { return {setup_.identity.node, setup_.host, door_->port()}; }
+
+}  // namespace tracewise

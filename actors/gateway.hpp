@@ -1,0 +1,45 @@
+// A node's way to the others: its door, and the links that come through it or that it makes.
+#pragma once
+
+#include <caf/fwd.hpp>
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "actors/cluster.hpp"
+#include "actors/links.hpp"
+#include "actors/node_services.hpp"
+#include "transport/door.hpp"
+
+namespace tracewise {
+
+// Any thread may call. Destroy it before the actor system.
+class Gateway {
+ public:
+  // Opens the door. Refusals are written to `log`, which outlives the gateway.
+  [[nodiscard]] static Result<std::unique_ptr<Gateway>> open(const NodeSetup& setup, NodeLog* log);
+  ~Gateway();
+
+  // Lets connections for actors in. `front` is whom they talk to first; may be null.
+  void serve(caf::actor_system& system, caf::strong_actor_ptr front);
+
+  // Lets nobody in any more and lets the front go; links stay as they are.
+  void withdraw();
+
+  // Makes a link with another node and gives its front.
+  [[nodiscard]] Result<caf::strong_actor_ptr> reach(const NodeAddress& node, TimePoint deadline,
+                                                    const std::stop_token& stop);
+
+  void cut(const std::string& node);
+  NodeAddress address() const;  // of this node
+
+ private:
+  Gateway(const NodeSetup& setup, TlsContext context);
+
+  NodeSetup setup_;
+  TlsContext context_;
+  std::unique_ptr<Links> links_;  // before the door, whose handler uses them
+  std::unique_ptr<Door> door_;
+};
+
+}  // namespace tracewise

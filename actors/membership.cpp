@@ -1,0 +1,121 @@
+#include "actors/membership.hpp"
+
+#include <utility>
+
+namespace tracewise {
+namespace {
+
+std::string in_ms(std::chrono::steady_clock::duration time) {
+  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(time).count()) +
+         " ms";
+}
+
+}  // namespace
+
+const char* to_string(NodeState state) {
+  switch (state) {
+    case NodeState::kJoining:
+      return "joining";
+    case NodeState::kReady:
+      return "ready";
+    case NodeState::kSuspect:
+      return "suspect";
+    case NodeState::kLost:
+      return "lost";
+    case NodeState::kLeft:
+      return "left";
+  }
+  return "";
+}
+
+Result<void> check(const MembershipOptions& o) {
+  const auto above = [](const char* name, int64_t value, int64_t least,
+                        const std::string& what) -> Result<void> {
+    if (value > least) return {};
+    return bad_input(std::string(name) + " = " + std::to_string(value) +
+                     " is out of range: more than " + what + " is needed");
+  };
+  const auto named = [](const char* name, int64_t value) {
+    return std::string(name) + " = " + std::to_string(value);
+  };
+  TW_TRY(above("cluster.heartbeat_ms", o.heartbeat_ms, 0, "0"));
+  TW_TRY(above("cluster.suspect_ms", o.suspect_ms, o.heartbeat_ms,
+               named("cluster.heartbeat_ms", o.heartbeat_ms)));
+  TW_TRY(
+      above("cluster.lost_ms", o.lost_ms, o.suspect_ms, named("cluster.suspect_ms", o.suspect_ms)));
+  return above("cluster.join_ms", o.join_ms, 0, "0");
+}
+
+bool Membership::join(const std::string& node, TimePoint now) {
+  const auto found = nodes_.find(node);
+  if (found != nodes_.end() && found->second.state != NodeState::kJoining) return false;
+  nodes_[node] = {NodeState::kJoining, now, now};
+  return true;
+}
+
+bool Membership::ready(const std::string& node, TimePoint now) {
+  const auto found = nodes_.find(node);
+  if (found == nodes_.end() || found->second.state != NodeState::kJoining) return false;
+  found->second = {NodeState::kReady, now, now};
+  return true;
+}
+
+std::optional<Membership::Change> Membership::heard(const std::string& node, TimePoint now) {
+  const auto found = nodes_.find(node);
+  if (found == nodes_.end()) return std::nullopt;
+  found->second.heard = now;
+  if (found->second.state != NodeState::kSuspect) return std::nullopt;
+  found->second.state = NodeState::kReady;
+  return Change{node, NodeState::kReady, ""};
+}
+
+std::optional<Membership::Change> Membership::lose(const std::string& node, std::string reason) {
+  if (nodes_.erase(node) == 0) return std::nullopt;
+  return Change{node, NodeState::kLost, std::move(reason)};
+}
+
+std::optional<Membership::Change> Membership::leave(const std::string& node) {
+  if (nodes_.erase(node) == 0) return std::nullopt;
+  return Change{node, NodeState::kLeft, ""};
+}
+
+std::vector<Membership::Change> Membership::tick(TimePoint now) {
+  using std::chrono::milliseconds;
+  std::vector<Change> changes;
+  for (auto it = nodes_.begin(); it != nodes_.end();) {
+    Node& node = it->second;
+    const auto silent = now - node.heard;
+    if (node.state == NodeState::kJoining) {
+      if (now - node.since >= milliseconds(options_.join_ms)) {
+        changes.push_back({it->first, NodeState::kLost,
+                           "it was not ready within " + std::to_string(options_.join_ms) +
+                               " ms (cluster.join_ms)"});
+      }
+    } else if (silent >= milliseconds(options_.lost_ms)) {
+      changes.push_back({it->first, NodeState::kLost,
+                         "it was silent for " + in_ms(silent) + " (cluster.lost_ms is " +
+                             std::to_string(options_.lost_ms) + ")"});
+    } else if (node.state == NodeState::kReady && silent >= milliseconds(options_.suspect_ms)) {
+      node.state = NodeState::kSuspect;
+      changes.push_back({it->first, NodeState::kSuspect, "it is silent for " + in_ms(silent)});
+    }
+    const bool lost = !changes.empty() && changes.back().node == it->first &&
+                      changes.back().state == NodeState::kLost;
+    it = lost ? nodes_.erase(it) : std::next(it);
+  }
+  return changes;
+}
+
+std::optional<NodeState> Membership::state(const std::string& node) const {
+  const auto found = nodes_.find(node);
+  if (found == nodes_.end()) return std::nullopt;
+  return found->second.state;
+}
+
+std::vector<std::string> Membership::nodes() const {
+  std::vector<std::string> names;
+  for (const auto& [name, node] : nodes_) names.push_back(name);
+  return names;
+}
+
+}  // namespace tracewise

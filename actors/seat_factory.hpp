@@ -1,0 +1,28 @@
+// Makes the actors of a node's seats: the same on the head and on every other node.
+#pragma once
+
+#include <caf/fwd.hpp>
+#include <functional>
+#include <memory>
+
+#include "actors/node_services.hpp"
+#include "actors/run_options.hpp"
+#include "actors/run_parts.hpp"
+#include "actors/signatures.hpp"
+#include "transport/transport.hpp"
+
+namespace tracewise {
+
+struct SeatFactory {
+  caf::actor_system* system = nullptr;                              // outlives the factory
+  std::shared_ptr<NodeServices> services;                           // shared with the node's actors
+  std::shared_ptr<const RunParts> parts;                            // likewise
+  std::function<std::shared_ptr<WeightsReceiver>()> make_receiver;  // one for each generator
+  RunOptions options;
+  SupervisorActor supervisor;  // whom the actors report to
+
+  // Any thread may call. The actor has still to be started.
+  Hired hire(const Seat& seat) const;
+};
+
+}  // namespace tracewise

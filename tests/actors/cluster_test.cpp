@@ -1,0 +1,192 @@
+// Runs with fakes over several real processes: the head in the test's own, nodes beside it.
+#include <csignal>
+#include <fstream>
+#include <future>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "tests/actors/fake_cluster.hpp"
+#include "tests/actors/fake_run.hpp"
+#include "tests/process.hpp"
+
+namespace tracewise {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Waits for what other processes bring about; false: not within 20 s.
+template <class Condition>
+bool eventually(Condition condition) {
+  for (int i = 0; i < 4000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(5ms);
+  }
+  return false;
+}
+
+// A head with fakes, and its nodes.
+class Cluster {
+ public:
+  explicit Cluster(SeatCounts head_seats = {0, 0, 1})
+      : authority_(RunAuthority::create(1).value()) {
+    head_.node = fake_node_setup(authority_.issue("head", 1).value());
+    head_.config = "fake";
+    head_.seats = head_seats;
+    head_.on_open = [this](const NodeAddress& address) { opened_.set_value(address.port); };
+  }
+
+  void expect(const std::string& name) { head_.expected.push_back(name); }
+
+  void begin(const RunOptions& options, bool resume = false) {
+    auto folder =
+        (resume ? RunFolder::open(run.dir.path()) : RunFolder::create(run.dir.path(), ""));
+    end_ = std::async(std::launch::async,
+                      [this, options, resume,
+                       folder = std::shared_ptr<RunFolder>(std::move(folder).value())]() mutable {
+                        return run_training(options, fake_parts(&run.world, kFakeSeed),
+                                            std::move(folder), resume, stop_.get_token(), &head_);
+                      });
+    port_ = opened_.get_future().get();
+  }
+
+  Process& start(const std::string& name, SeatCounts seats) {
+    const auto identity = dir_ / (name + ".pem");
+    if (!std::filesystem::exists(identity))
+      REQUIRE(write_identity(identity, authority_.issue(name, 1).value()).ok());
+    nodes_.push_back(std::make_unique<Process>(
+        std::vector<std::string>{TRACEWISE_FAKE_NODE, identity.string(), std::to_string(port_),
+                                 std::to_string(seats.generators), std::to_string(seats.tracers),
+                                 std::to_string(seats.builders), (dir_ / (name + ".log")).string()},
+        dir_ / (name + std::to_string(nodes_.size()))));
+    return *nodes_.back();
+  }
+
+  Result<RunSummary> end() { return end_.get(); }
+  bool running() { return end_.wait_for(0s) != std::future_status::ready; }
+  uint64_t trained() {
+    const std::lock_guard lock(run.world.mutex);
+    return run.world.trained.size();
+  }
+  std::string log() const {
+    return read_file(run.dir.path() / "logs" / "node.log", 1 << 20).value();
+  }
+
+  Run run;
+
+ private:
+  TempDir dir_;
+  RunAuthority authority_;
+  HeadSetup head_;
+  std::promise<uint16_t> opened_;
+  uint16_t port_ = 0;
+  std::stop_source stop_;
+  std::future<Result<RunSummary>> end_;
+  std::vector<std::unique_ptr<Process>> nodes_;
+};
+
+#define CHECK_RUN(cluster, options)                                    \
+  do {                                                                 \
+    const Result<RunSummary> end = (cluster).end();                    \
+    INFO((end.ok() ? (cluster).log() : end.error().message));          \
+    REQUIRE(end.ok());                                                 \
+    CHECK(end->step == (options).steps);                               \
+    CHECK((cluster).run.state() == plain_state(options));              \
+    CHECK((cluster).run.world.trained ==                               \
+          first_groups((options).steps * (options).groups_per_batch)); \
+  } while (false)
+
+TEST_CASE("a run over four processes gives the weights of the plain loop") {
+  Cluster cluster;
+  for (const char* name : {"gen0", "gen1", "tr0"}) cluster.expect(name);
+  const RunOptions options = options_of(5);
+  cluster.begin(options);
+  Process& gen0 = cluster.start("gen0", {1, 0, 0});
+  Process& gen1 = cluster.start("gen1", {2, 0, 0});
+  Process& tr0 = cluster.start("tr0", {0, 1, 0});
+  CHECK_RUN(cluster, options);
+  CHECK(gen0.wait(10s) == 0);
+  CHECK(gen1.wait(10s) == 0);
+  CHECK(tr0.wait(10s) == 0);
+}
+
+TEST_CASE("a node that is killed costs its groups another attempt, and may come back") {
+  Cluster cluster;
+  for (const char* name : {"gen0", "gen1", "tr0", "tr1"}) cluster.expect(name);
+  const RunOptions options = options_of(60);
+  cluster.begin(options);
+  cluster.start("gen0", {1, 0, 0});
+  Process& gen1 = cluster.start("gen1", {1, 0, 0});
+  Process& tr0 = cluster.start("tr0", {0, 1, 0});
+  cluster.start("tr1", {0, 1, 0});
+  REQUIRE(eventually([&] { return cluster.trained() >= 20; }));
+  gen1.signal(SIGKILL);
+  REQUIRE(eventually([&] { return cluster.trained() >= 60; }));
+  tr0.signal(SIGKILL);
+  REQUIRE(eventually([&] { return cluster.trained() >= 100; }));
+  cluster.start("gen1", {1, 0, 0});
+  REQUIRE(eventually([&] { return cluster.trained() >= 140; }));
+  CHECK_RUN(cluster, options);
+  CHECK(contains(cluster.log(), "node gen1 is lost: its connection broke"));
+  CHECK(contains(cluster.log(), "node tr0 is lost: its connection broke"));
+}
+
+TEST_CASE("a node that is stopped for too long is lost, and joins again by itself") {
+  Cluster cluster({1, 0, 1});
+  cluster.expect("tr0");
+  const RunOptions options = options_of(40);
+  cluster.begin(options);
+  Process& tr0 = cluster.start("tr0", {0, 1, 0});
+  REQUIRE(eventually([&] { return cluster.trained() >= 20; }));
+  tr0.signal(SIGSTOP);
+  REQUIRE(
+      eventually([&] { return contains(cluster.log(), "node tr0 is lost: it was silent for"); }));
+  const uint64_t before = cluster.trained();
+  tr0.signal(SIGCONT);
+  REQUIRE(eventually([&] { return cluster.trained() > before || !cluster.running(); }));
+  CHECK_RUN(cluster, options);
+  CHECK(tr0.wait(10s) == 0);
+  CHECK(contains(tr0.out(), "joined the run\n"));
+}
+
+TEST_CASE("a node that is stopped for less than the deadline is not lost") {
+  Cluster cluster({1, 0, 1});
+  cluster.expect("tr0");
+  const RunOptions options = options_of(40);
+  cluster.begin(options);
+  Process& tr0 = cluster.start("tr0", {0, 1, 0});
+  REQUIRE(eventually([&] { return cluster.trained() >= 20; }));
+  tr0.signal(SIGSTOP);
+  REQUIRE(eventually([&] { return contains(cluster.log(), "node tr0 is suspect"); }));
+  tr0.signal(SIGCONT);
+  CHECK_RUN(cluster, options);
+  CHECK_FALSE(contains(cluster.log(), "lost"));
+  CHECK(cluster.run.count("SELECT count(*) FROM failures") == 0);
+}
+
+TEST_CASE("a second node of the same name is refused, and says so") {
+  Cluster cluster({1, 0, 1});
+  cluster.expect("tr0");
+  cluster.begin(options_of(200));
+  cluster.start("tr0", {0, 1, 0});
+  REQUIRE(eventually([&] { return cluster.trained() >= 4; }));
+  Process& other = cluster.start("tr0", {0, 1, 0});
+  CHECK(other.wait(20s) == 3);
+  CHECK(contains(other.err(), "a node tr0 belongs to the run already and is ready"));
+  CHECK(cluster.end().ok());
+}
+
+TEST_CASE("a run whose nodes never come ends by its deadline and names them") {
+  Cluster cluster({1, 0, 1});
+  cluster.expect("tr0");
+  RunOptions options = options_of(2);
+  options.deadlines.start_ms = 300;
+  cluster.begin(options);
+  const Result<RunSummary> end = cluster.end();
+  REQUIRE_FALSE(end.ok());
+  CHECK(end.error().error_class == ErrorClass::kDeadline);
+  CHECK(end.error().message == "the run waited 300 ms (deadlines.start_ms) for node tr0");
+}
+
+}  // namespace
+}  // namespace tracewise

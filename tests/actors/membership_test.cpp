@@ -1,0 +1,87 @@
+#include "actors/membership.hpp"
+
+#include <catch2/catch.hpp>
+
+namespace tracewise {
+namespace {
+
+using std::chrono::milliseconds;
+using TimePoint = Membership::TimePoint;
+
+constexpr MembershipOptions kOptions{100, 300, 1000, 5000};
+
+TEST_CASE("a node is joining until it says that it is ready") {
+  Membership m(kOptions);
+  const TimePoint t{};
+  CHECK(m.join("gen0", t));
+  CHECK(m.state("gen0") == NodeState::kJoining);
+  CHECK(m.join("gen0", t));  // its process was started again
+  CHECK(m.ready("gen0", t));
+  CHECK_FALSE(m.join("gen0", t));  // the name is taken
+  CHECK(m.state("gen0") == NodeState::kReady);
+  CHECK_FALSE(m.ready("gen0", t));
+  CHECK_FALSE(m.ready("gen1", t));
+}
+
+TEST_CASE("a silent node is suspect, is ready again when heard of, and lost when silent for long") {
+  Membership m(kOptions);
+  const TimePoint t{};
+  m.join("gen0", t);
+  m.ready("gen0", t);
+  CHECK(m.tick(t + milliseconds(299)).empty());
+  auto changes = m.tick(t + milliseconds(300));
+  REQUIRE(changes.size() == 1);
+  CHECK(changes[0].state == NodeState::kSuspect);
+  CHECK(changes[0].reason == "it is silent for 300 ms");
+  CHECK(m.tick(t + milliseconds(999)).empty());  // told once
+  const auto back = m.heard("gen0", t + milliseconds(999));
+  REQUIRE(back);
+  CHECK(back->state == NodeState::kReady);
+  CHECK_FALSE(m.heard("gen0", t + milliseconds(999)));
+  CHECK(m.tick(t + milliseconds(1998)).size() == 1);  // suspect
+  changes = m.tick(t + milliseconds(1999));
+  REQUIRE(changes.size() == 1);
+  CHECK(changes[0].state == NodeState::kLost);
+  CHECK(changes[0].reason == "it was silent for 1000 ms (cluster.lost_ms is 1000)");
+  CHECK_FALSE(m.state("gen0"));
+  CHECK_FALSE(m.heard("gen0", t + milliseconds(2000)));  // its last words come too late
+  CHECK(m.join("gen0", t + milliseconds(2000)));         // it starts anew
+}
+
+TEST_CASE("a node that joins may be silent, but is lost if it never gets ready") {
+  Membership m(kOptions);
+  const TimePoint t{};
+  m.join("gen0", t);
+  CHECK(m.tick(t + milliseconds(4999)).empty());
+  const auto changes = m.tick(t + milliseconds(5000));
+  REQUIRE(changes.size() == 1);
+  CHECK(changes[0].reason == "it was not ready within 5000 ms (cluster.join_ms)");
+}
+
+TEST_CASE("a broken link and a goodbye end a membership at once, and once") {
+  Membership m(kOptions);
+  const TimePoint t{};
+  m.join("a", t);
+  m.join("b", t);
+  CHECK(m.nodes() == std::vector<std::string>{"a", "b"});
+  const auto lost = m.lose("a", "its connection broke");
+  REQUIRE(lost);
+  CHECK(lost->state == NodeState::kLost);
+  CHECK(lost->reason == "its connection broke");
+  CHECK_FALSE(m.lose("a", "again"));
+  REQUIRE(m.leave("b"));
+  CHECK_FALSE(m.leave("b"));
+  CHECK(m.nodes().empty());
+}
+
+TEST_CASE("deadlines that contradict each other are refused by name") {
+  CHECK(check(kOptions).ok());
+  CHECK(check(MembershipOptions{}).ok());
+  CHECK(check(MembershipOptions{0, 300, 1000, 5000}).error().message ==
+        "cluster.heartbeat_ms = 0 is out of range: more than 0 is needed");
+  CHECK(check(MembershipOptions{100, 300, 300, 5000}).error().message ==
+        "cluster.lost_ms = 300 is out of range: more than cluster.suspect_ms = 300 is needed");
+}
+
+}  // namespace
+}  // namespace tracewise
