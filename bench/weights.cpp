@@ -210,7 +210,7 @@ Result<void> measure_shm(const Nodes& nodes, const WeightsBuffer& weights, std::
   const uint64_t bytes = weights.manifest.bytes;
   TW_ASSIGN(const auto sync, Sync::make(nodes, true));
   const int rounds = rounds_of(bytes);
-  for (int r = -1; r < repetitions; ++r) {  // the first makes the segments
+  for (int r = -2; r < repetitions; ++r) {  // the first two make the segments
     for (int i = 0; i < rounds; ++i) {
       TW_ASSIGN(const CopySeconds copy, copy_seconds(to, weights));
       TW_ASSIGN(const double seconds, sync->run(weights));
@@ -232,7 +232,7 @@ Result<void> measure_tcp(const Nodes& nodes, const WeightsBuffer& weights, std::
   Rates rates;
   TW_ASSIGN(const auto sync, Sync::make(nodes, false));
   const int rounds = rounds_of(weights.manifest.bytes);
-  for (int r = -1; r < repetitions; ++r) {  // the first makes the buffers
+  for (int r = -2; r < repetitions; ++r) {  // the first two make the buffers
     for (int i = 0; i < rounds; ++i) {
       TW_ASSIGN(const double pump, pump_seconds(nodes, weights, to));
       TW_ASSIGN(const double seconds, sync->run(weights));
