@@ -28,6 +28,7 @@ class ChunkBook {
 
   uint64_t here() const { return here_; }
   uint64_t chunks() const { return chunks_; }
+  bool missing() const { return !returned_.empty() || next_ < chunks_; }  // something to take
   bool complete() const { return here_ == chunks_; }
 
  private:

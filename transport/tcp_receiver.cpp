@@ -1,6 +1,7 @@
 #include "transport/tcp_receiver.hpp"
 
 #include <algorithm>
+#include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <random>
@@ -57,6 +58,7 @@ class Transfer {
   void work(Worker& worker);
   Result<std::unique_ptr<TlsStream>> connect();
   Result<void> pump(Worker& worker, int stop_fd);
+  bool wait_for_missing();
   Result<void> ask(Worker& worker, int stop_fd);
   Result<void> take_answer(Worker& worker, int stop_fd);
   TimePoint answer_limit();
@@ -83,9 +85,11 @@ class Transfer {
   const std::span<std::byte> buffer_;
   const TimePoint deadline_;
   const uint64_t number_ = random_number();
-  std::stop_source stop_;  // requested by abort(), and by a failure that no other try can mend
+  // Requested by abort(), by a failure that no other try can mend, and by the last chunk.
+  std::stop_source stop_;
 
-  std::mutex mutex_;  // of all below
+  std::mutex mutex_;                     // of all below
+  std::condition_variable_any changed_;  // a chunk is missing again
   ChunkBook book_;
   bool adding_up_ = false;
   Xxh3 whole_;                    // of whoever adds up
@@ -147,6 +151,7 @@ void Transfer::work(Worker& worker) {
       remember(pumped.error());
       const std::lock_guard lock(mutex_);
       for (const uint64_t chunk : std::exchange(worker.asked, {})) book_.put_back(chunk);
+      changed_.notify_all();
     } else {
       const ErrorClass why = stream.error().error_class;
       if (why == ErrorClass::kBadInput || why == ErrorClass::kUnsupported) {
@@ -172,9 +177,19 @@ Result<std::unique_ptr<TlsStream>> Transfer::connect() {
 Result<void> Transfer::pump(Worker& worker, int stop_fd) {
   for (;;) {
     TW_TRY(ask(worker, stop_fd));
-    if (worker.asked.empty()) return {};
+    if (worker.asked.empty()) {
+      if (!wait_for_missing()) return {};
+      continue;
+    }
     TW_TRY(take_answer(worker, stop_fd));
   }
+}
+
+// What another connection has asked for may become missing again. False: nothing will.
+bool Transfer::wait_for_missing() {
+  std::unique_lock lock(mutex_);
+  changed_.wait_until(lock, stop_.get_token(), deadline_, [this] { return book_.missing(); });
+  return book_.missing() && !over();
 }
 
 Result<void> Transfer::ask(Worker& worker, int stop_fd) {
@@ -250,9 +265,10 @@ void Transfer::store(Worker& worker, const ChunkHeader& header, uint64_t sum) {
   std::unique_lock lock(mutex_);
   if (sum == header.checksum) {
     book_.arrived(header.chunk);
+    if (book_.complete()) stop_.request_stop();  // wakes those who wait
     return add_up(lock);
   }
-  if (book_.spoiled(header.chunk)) return;
+  if (book_.spoiled(header.chunk)) return changed_.notify_all();
   lock.unlock();
   fail(corrupt("chunk " + std::to_string(header.chunk) + " of " + name_of(wanted_.manifest) +
                " came with a wrong checksum " + std::to_string(options_.attempts) + " times"));
