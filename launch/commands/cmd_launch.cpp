@@ -6,10 +6,10 @@
 #include <csignal>
 #include <cstdio>
 
-#include "launch/build_id.hpp"
 #include "launch/commands/cli.hpp"
 #include "launch/commands/summary.hpp"
 #include "launch/launcher.hpp"
+#include "launch/placement_print.hpp"
 #include "launch/preflight.hpp"
 #include "launch/training.hpp"
 
@@ -48,6 +48,15 @@ Result<Config> config_of(Words& words) {
   return config;
 }
 
+Result<std::string> dry_run(const Config& config, const Placement& placement, bool json) {
+  TW_TRY(check_launch(config, placement));
+  TW_ASSIGN(const ModelConfig model, read_run_model(config));
+  std::vector<MemoryEstimate> estimates;
+  for (const PlacedNode& node : placement.nodes)
+    estimates.push_back(estimate_memory(config, model, node.seats, node.name == kHeadName));
+  return json ? placement_json(placement, estimates) : placement_table(placement, estimates);
+}
+
 Result<RunSummary> launch(Config config, bool resume, Placement placement) {
   const Fd signals = stop_signals();
   TW_TRY(check_launch(config, placement));
@@ -81,13 +90,19 @@ int cmd_launch(const Args& args) {
   app.add_option("--resume", words.resume, "run folder to go on with, by its own config")
       ->type_name("RUN");
   app.add_flag("--dry-run", words.dry_run, "print where everything would run, and start nothing");
-  app.add_flag("--json", words.json, "with --dry-run: as JSON");
+  app.add_flag("--json", words.json, "with --dry-run: as JSON")->needs("--dry-run");
   if (const auto exit = parse_args(app, args)) return *exit;
 
   auto config = config_of(words);
   if (!config.ok()) return fail(config.error());
   auto placement = place(*config, launch_host());
   if (!placement.ok()) return fail(placement.error());
+  if (words.dry_run) {
+    const auto text = dry_run(*config, *placement, words.json);
+    if (!text.ok()) return fail(text.error());
+    std::fputs(text->c_str(), stdout);
+    return kExitDone;
+  }
   const auto summary = launch(std::move(*config), !words.resume.empty(), std::move(*placement));
   if (!summary.ok()) return fail(summary.error());
   print_summary(*summary);
