@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "transport/dial.hpp"
+#include "transport/node_weights.hpp"
 
 namespace tracewise {
 
@@ -49,6 +50,17 @@ Result<caf::strong_actor_ptr> Gateway::reach(const NodeAddress& node, TimePoint 
 void Gateway::withdraw() {
   door_->stop_serving(Channel::kActors);
   links_->withdraw();
+}
+
+Result<std::unique_ptr<WeightsSender>> Gateway::make_sender() {
+  NodeSenderOptions options;
+  options.node = setup_.identity.node;
+  options.host = setup_.host;
+  return make_node_sender(*door_, options);
+}
+
+std::unique_ptr<WeightsReceiver> Gateway::make_receiver() const {
+  return make_node_receiver(context_, setup_.hello);
 }
 
 void Gateway::cut(const std::string& node) { links_->cut(node); }

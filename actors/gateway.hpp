@@ -10,6 +10,7 @@
 #include "actors/links.hpp"
 #include "actors/node_services.hpp"
 #include "transport/door.hpp"
+#include "transport/transport.hpp"
 
 namespace tracewise {
 
@@ -29,6 +30,11 @@ class Gateway {
   // Makes a link with another node and gives its front.
   [[nodiscard]] Result<caf::strong_actor_ptr> reach(const NodeAddress& node, TimePoint deadline,
                                                     const std::stop_token& stop);
+
+  // The learner's and a generator's side of weights between nodes. The sender serves at the door:
+  // it dies before the gateway.
+  [[nodiscard]] Result<std::unique_ptr<WeightsSender>> make_sender();
+  std::unique_ptr<WeightsReceiver> make_receiver() const;
 
   void cut(const std::string& node);
   NodeAddress address() const;  // of this node

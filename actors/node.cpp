@@ -15,6 +15,7 @@
 #include "actors/node_config.hpp"
 #include "actors/seat_factory.hpp"
 #include "actors/supervisor_actor.hpp"
+#include "transport/both_sender.hpp"
 #include "transport/local.hpp"
 
 namespace tracewise {
@@ -36,7 +37,7 @@ class Node {
         services_(std::make_shared<NodeServices>()) {
     if (head == nullptr) return;
     head_ = *head;
-    use_links(config_, head->node.membership.heartbeat_ms, head->node.membership.lost_ms);
+    use_links(config_, head->node.membership);
   }
 
   Result<void> open(bool resume);
@@ -60,6 +61,8 @@ class Node {
   std::shared_ptr<NodeServices> services_;
   std::shared_ptr<LocalWeights> weights_ = make_local_weights();
   std::shared_ptr<WeightsSender> sender_ = make_local_sender(weights_);
+  std::shared_ptr<Receivers> receivers_ =
+      std::make_shared<Receivers>([weights = weights_] { return make_local_receiver(weights); });
   std::shared_ptr<RunBooks> books_;
   NodeConfig config_;
   std::unique_ptr<caf::actor_system> system_;
@@ -75,6 +78,8 @@ Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
   if (head_) {
     TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log.get()));
+    TW_ASSIGN(auto others, gateway_->make_sender());
+    sender_ = make_both_sender(make_local_sender(weights_), std::move(others));
   }
   TW_ASSIGN(books_, RunBooks::open(*folder_, resume, options_, parts_->prompts, wall_time()));
   for (const std::string& skipped : books_->start().skipped) {
@@ -96,8 +101,8 @@ SupervisorSetup Node::supervisor_setup() {
   SupervisorSetup setup;
   setup.options = options_;
   setup.hire = [this](const Seat& seat, const SupervisorActor& supervisor) {
-    const auto receiver = [this] { return make_local_receiver(weights_); };
-    return SeatFactory{system_.get(), services_, parts_, receiver, options_, supervisor}.hire(seat);
+    return SeatFactory{system_.get(), services_, parts_, receivers_, options_, supervisor}.hire(
+        seat);
   };
   setup.seats = {options_.generators, options_.tracers, options_.builders};
   if (!head_) return setup;
@@ -157,7 +162,8 @@ Result<RunSummary> Node::wait(std::stop_token stop) {
 // Ends all actors. False if one is stuck; then the actor system is left as it is, because its
 // destructor would wait for that actor without limit.
 bool Node::shut_down(const std::string& why) {
-  sender_->abort(UINT64_MAX - 1);  // nobody waits for weights any more
+  receivers_->abort();
+  sender_->abort(UINT64_MAX - 1);
   caf::anon_send(supervisor_, stop_atom::value, why);
   caf::anon_send_exit(inspector_, caf::exit_reason::user_shutdown);
   if (gateway_) gateway_->withdraw();
@@ -171,6 +177,7 @@ bool Node::shut_down(const std::string& why) {
     (void)gateway_.release();
     (void)system_.release();
   }
+  sender_.reset();  // before the door that it serves at
   gateway_.reset();
   system_.reset();
   return gone;

@@ -10,10 +10,6 @@
 
 namespace tracewise {
 
-enum class Topology : uint8_t {
-  kInProcess,  // all roles in one node, no sockets
-};
-
 // The longest that each wait may last, in milliseconds; all > 0. A wait that ends by its deadline
 // ends the run with a sentence that names both sides, except where another consequence is given.
 struct Deadlines {
@@ -49,7 +45,6 @@ struct CheckpointOptions {
 inline constexpr uint64_t kMaxStaleness = 64;
 
 struct RunOptions {
-  Topology topology = Topology::kInProcess;
   uint32_t generators = 1;
   uint32_t tracers = 1;
   uint32_t builders = 1;

@@ -14,7 +14,7 @@ Hired SeatFactory::hire(const Seat& seat) const {
   switch (seat.role) {
     case Role::kGenerator:
       hired.generator = system->spawn<GeneratorShell, caf::detached>(
-          who, GeneratorSetup{seat.number, parts->make_engine, make_receiver(), options});
+          who, GeneratorSetup{seat.number, parts->make_engine, receivers->make(), options});
       break;
     case Role::kTracer:
       hired.tracer =

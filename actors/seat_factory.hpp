@@ -2,22 +2,21 @@
 #pragma once
 
 #include <caf/fwd.hpp>
-#include <functional>
 #include <memory>
 
 #include "actors/node_services.hpp"
+#include "actors/receivers.hpp"
 #include "actors/run_options.hpp"
 #include "actors/run_parts.hpp"
 #include "actors/signatures.hpp"
-#include "transport/transport.hpp"
 
 namespace tracewise {
 
 struct SeatFactory {
-  caf::actor_system* system = nullptr;                              // outlives the factory
-  std::shared_ptr<NodeServices> services;                           // shared with the node's actors
-  std::shared_ptr<const RunParts> parts;                            // likewise
-  std::function<std::shared_ptr<WeightsReceiver>()> make_receiver;  // one for each generator
+  caf::actor_system* system = nullptr;     // outlives the factory
+  std::shared_ptr<NodeServices> services;  // shared with the node's actors
+  std::shared_ptr<const RunParts> parts;   // likewise
+  std::shared_ptr<Receivers> receivers;    // likewise
   RunOptions options;
   SupervisorActor supervisor;  // whom the actors report to
 

@@ -11,7 +11,6 @@
 #include "actors/gateway.hpp"
 #include "actors/inspector_actor.hpp"
 #include "actors/node_config.hpp"
-#include "transport/local.hpp"
 
 namespace tracewise {
 namespace {
@@ -30,7 +29,7 @@ bool may_pass(const Error& error) {
 class Worker {
  public:
   explicit Worker(const WorkerSetup& setup) : setup_(setup) {
-    use_links(config_, setup.node.membership.heartbeat_ms, setup.node.membership.lost_ms);
+    use_links(config_, setup.node.membership);
   }
 
   Result<void> open();
@@ -120,14 +119,12 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
                                  const std::stop_token& stop) {
   auto services = std::make_shared<NodeServices>();
   services->log = log_;
-  const std::shared_ptr<LocalWeights> weights = make_local_weights();
+  const auto receivers =
+      std::make_shared<Receivers>([gateway = gateway_.get()] { return gateway->make_receiver(); });
   const int64_t exit_ms = made.options.deadlines.exit_ms;
-  SeatFactory factory{system_.get(),
-                      services,
-                      std::make_shared<const RunParts>(std::move(made.parts)),
-                      [weights] { return make_local_receiver(weights); },
-                      made.options,
-                      head};
+  SeatFactory factory{
+      system_.get(), services,     std::make_shared<const RunParts>(std::move(made.parts)),
+      receivers,     made.options, head};
   NodeOffer offer{gateway_->address(), setup_.seats,
                   system_->spawn<AgentShell>(
                       ShellContext{services, head, "agent", "agent"},
@@ -147,7 +144,7 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
     caf::anon_send(head, leave_atom::value, offer.address.name);
     caf::anon_send(offer.agent, stop_atom::value, true, std::string("the node was told to stop"));
   }
-  make_local_sender(weights)->abort(UINT64_MAX - 1);  // nobody waits for weights any more
+  receivers->abort();
   offer.agent = AgentActor{};
   caf::anon_send_exit(inspector, caf::exit_reason::user_shutdown);
   inspector = InspectorActor{};

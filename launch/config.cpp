@@ -30,7 +30,8 @@ Error unknown_key(const std::string& place, const std::string& name) {
       (near.empty() ? "; `tracewise config` lists all keys" : "; did you mean " + near + "?"));
 }
 
-Result<Value> value_of(const toml::node& node, const std::string& place, const std::string& name) {
+Result<Value> value_of(const toml::node& node, const std::string& place, const std::string& name,
+                       const std::string& allowed) {
   const auto scalar = [](const toml::node& n) -> std::optional<Scalar> {
     if (n.is_boolean()) return Scalar(**n.as_boolean());
     if (n.is_integer()) return Scalar(**n.as_integer());
@@ -41,9 +42,7 @@ Result<Value> value_of(const toml::node& node, const std::string& place, const s
   if (const auto value = scalar(node)) {
     return std::visit([](const auto& x) { return Value(x); }, *value);
   }
-  const Key* key = find_key(name);
-  const Error refused =
-      bad_input(place + ": " + name + " must be " + (key != nullptr ? key->allowed : "a value"));
+  const Error refused = bad_input(place + ": " + name + " must be " + allowed);
   if (!node.is_array()) return refused;
   std::vector<Scalar> list;
   for (const toml::node& entry : *node.as_array()) {
@@ -52,6 +51,61 @@ Result<Value> value_of(const toml::node& node, const std::string& place, const s
     list.push_back(std::move(*value));
   }
   return Value(std::move(list));
+}
+
+// The entries of a table in the order of the file, so that the first mistake is the one that is
+// named.
+std::vector<std::pair<std::string, const toml::node*>> in_file_order(const toml::table& table) {
+  std::vector<std::pair<std::string, const toml::node*>> entries;
+  for (const auto& [key, node] : table) entries.emplace_back(std::string(key.str()), &node);
+  std::ranges::stable_sort(entries, {}, [](const auto& e) {
+    const auto begin = e.second->source().begin;
+    return std::pair(begin.line, begin.column);
+  });
+  return entries;
+}
+
+// "demo.toml:12"; without a file there is nothing but its name.
+std::string place_of(const std::string& file, const toml::node& node) {
+  return file == "--set" ? file : file + ":" + std::to_string(node.source().begin.line);
+}
+
+Result<Row> row_of(const toml::table& table, const std::string& file, const Key& key) {
+  Row row;
+  NodeSpec scratch;
+  for (const auto& [entry, node] : in_file_order(table)) {
+    const std::string place = place_of(file, *node);
+    const auto field = std::ranges::find(*key.fields, entry, &NodeKey::name);
+    if (field == key.fields->end()) {
+      std::vector<std::string> names;
+      for (const NodeKey& known : *key.fields) names.push_back(known.name);
+      const std::string near = nearest_of(entry, names);
+      return bad_input(place + ": unknown key " + key.name + "." + entry +
+                       (near.empty() ? "; it is " + key.allowed
+                                     : "; did you mean " + key.name + "." + near + "?"));
+    }
+    const std::string name = key.name + "." + entry;
+    TW_ASSIGN(Value value, value_of(*node, place, name, field->allowed));
+    if (!field->set(scratch, value)) {
+      return bad_input(place + ": " + name + " = " + toml_text(value) + ": it must be " +
+                       field->allowed);
+    }
+    row.fields.emplace_back(entry, std::move(value));
+  }
+  return row;
+}
+
+Result<Value> key_value(const toml::node& node, const std::string& file, const Key& key) {
+  if (key.fields == nullptr || !node.is_array() || node.as_array()->empty())
+    return value_of(node, place_of(file, node), key.name, key.allowed);
+  std::vector<Row> rows;
+  for (const toml::node& entry : *node.as_array()) {
+    if (!entry.is_table())
+      return bad_input(place_of(file, entry) + ": " + key.name + " must be " + key.allowed);
+    TW_ASSIGN(Row row, row_of(*entry.as_table(), file, key));
+    rows.push_back(std::move(row));
+  }
+  return Value(std::move(rows));
 }
 
 Result<void> set_key(Config& config, Places& places, const std::string& place,
@@ -68,16 +122,9 @@ Result<void> set_key(Config& config, Places& places, const std::string& place,
 
 Result<void> apply_table(Config& config, Places& places, const std::string& file,
                          const std::string& prefix, const toml::table& table) {
-  // In the order of the file, so that the first mistake is the one that is named.
-  std::vector<std::pair<std::string, const toml::node*>> entries;
-  for (const auto& [key, node] : table) entries.emplace_back(std::string(key.str()), &node);
-  std::ranges::stable_sort(entries, {}, [](const auto& e) {
-    const auto begin = e.second->source().begin;
-    return std::pair(begin.line, begin.column);
-  });
-  for (const auto& [key, node] : entries) {
+  for (const auto& [key, node] : in_file_order(table)) {
     const std::string name = prefix.empty() ? key : prefix + "." + key;
-    const std::string place = file + ":" + std::to_string(node->source().begin.line);
+    const std::string place = place_of(file, *node);
     if (node->is_table() && find_key(name) == nullptr) {
       const bool group = std::ranges::any_of(
           config_keys(), [&](const Key& k) { return k.name.starts_with(name + "."); });
@@ -85,11 +132,24 @@ Result<void> apply_table(Config& config, Places& places, const std::string& file
       TW_TRY(apply_table(config, places, file, name, *node->as_table()));
       continue;
     }
-    if (find_key(name) == nullptr) return unknown_key(place, name);
-    TW_ASSIGN(const Value value, value_of(*node, place, name));
+    const Key* known = find_key(name);
+    if (known == nullptr) return unknown_key(place, name);
+    TW_ASSIGN(const Value value, key_value(*node, file, *known));
     TW_TRY(set_key(config, places, place, name, value));
   }
   return {};
+}
+
+Result<void> apply_text(Config& config, Places& places, const std::string& name,
+                        std::string_view text) {
+  toml::table table;
+  try {
+    table = toml::parse(text, name);
+  } catch (const toml::parse_error& e) {
+    return bad_input(name + ":" + std::to_string(e.source().begin.line) + ": " +
+                     std::string(e.description()));
+  }
+  return apply_table(config, places, name, "", table);
 }
 
 Result<void> apply_file(Config& config, Places& places, const std::filesystem::path& file) {
@@ -99,14 +159,7 @@ Result<void> apply_file(Config& config, Places& places, const std::filesystem::p
   if (!stream || std::filesystem::is_directory(file)) {
     return io_error("cannot read the config file " + file.string());
   }
-  toml::table table;
-  try {
-    table = toml::parse(text.view(), file.string());
-  } catch (const toml::parse_error& e) {
-    return bad_input(file.string() + ":" + std::to_string(e.source().begin.line) + ": " +
-                     std::string(e.description()));
-  }
-  return apply_table(config, places, file.string(), "", table);
+  return apply_text(config, places, file.string(), text.view());
 }
 
 Result<void> apply_set(Config& config, Places& places, const std::string& set) {
@@ -130,7 +183,7 @@ Result<void> apply_set(Config& config, Places& places, const std::string& set) {
   if (table.size() != 1) {
     return bad_input(place + ": " + name + " = " + text + ": it must be " + key->allowed);
   }
-  TW_ASSIGN(const Value value, value_of(*table.get("value"), place, name));
+  TW_ASSIGN(const Value value, key_value(*table.get("value"), place, *key));
   return set_key(config, places, place, name, value);
 }
 
@@ -139,6 +192,20 @@ struct Conflict {
   std::vector<std::string> keys;
   std::string message;
 };
+
+std::optional<Conflict> find_cluster_conflict(const Config& c) {
+  const std::string conflict = cluster_conflict(c.cluster);
+  if (!conflict.empty()) return Conflict{{"cluster.topology"}, conflict};
+  const RunOptions none;
+  if (c.cluster.topology != Topology::kInProcess &&
+      (c.run.generators != none.generators || c.run.tracers != none.tracers ||
+       c.run.builders != none.builders)) {
+    return Conflict{{"cluster.topology", "run.generators", "run.tracers", "run.builders"},
+                    "run.* counts the seats of one process; those of several are counted in "
+                    "cluster.head and cluster.nodes"};
+  }
+  return std::nullopt;
+}
 
 std::optional<Conflict> find_conflict(const Config& c) {
   const AdvantageOptions& a = c.group.advantage;
@@ -164,7 +231,7 @@ std::optional<Conflict> find_conflict(const Config& c) {
   if (!std::ranges::is_sorted(c.run.eval.at_seconds)) {
     return Conflict{{"eval.at_seconds"}, "the times must ascend"};
   }
-  return std::nullopt;
+  return find_cluster_conflict(c);
 }
 
 std::optional<Conflict> find_training_conflict(const Config& c) {
@@ -212,6 +279,7 @@ std::string nearest_key(const std::string& name) {
 Result<Config> load_config(const ConfigSource& source) {
   Config config;
   Places places;
+  TW_TRY(apply_text(config, places, "config", source.text));
   for (const auto& file : source.files) TW_TRY(apply_file(config, places, file));
   for (const auto& set : source.sets) TW_TRY(apply_set(config, places, set));
   TW_TRY(refuse(find_conflict(config), config, places));

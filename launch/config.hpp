@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "actors/run_options.hpp"
+#include "launch/cluster_options.hpp"
 #include "learner/sample_group.hpp"
 #include "learner/trainer.hpp"
 #include "messages/result.hpp"
@@ -39,6 +40,7 @@ struct SftOptions {
 struct Config {
   uint64_t seed = 0;  // of everything random; load_config() copies it into the structs below
   LaunchOptions launch;
+  ClusterOptions cluster;
   RunOptions run;
   EngineOptions engine;
   DatasetOptions data;       // training prompts
@@ -54,6 +56,7 @@ struct Config {
 struct ConfigSource {
   std::vector<std::filesystem::path> files;  // TOML; a later one overrides an earlier one
   std::vector<std::string> sets;             // "key=value"; override the files
+  std::string text = {};  // TOML from elsewhere, before the files; messages call it "config"
 };
 
 // The defaults overridden by `source`, checked key by key and where keys depend on each other.

@@ -60,6 +60,21 @@ std::string scalar_text(const Scalar& scalar) {
   return plain ? text + ".0" : text;
 }
 
+// Inline tables, one a line.
+std::string rows_text(const std::vector<Row>& rows) {
+  std::string out = "[";
+  for (const Row& row : rows) {
+    out += out.size() > 1 ? ",\n  {" : "\n  {";
+    const char* separator = " ";
+    for (const auto& [name, field] : row.fields) {
+      out += separator + name + " = " + toml_text(field);
+      separator = ", ";
+    }
+    out += " }";
+  }
+  return out + (rows.empty() ? "]" : ",\n]");
+}
+
 }  // namespace
 
 std::string toml_text(const Value& value) {
@@ -68,6 +83,7 @@ std::string toml_text(const Value& value) {
     for (const Scalar& scalar : *list) out += (out.size() > 1 ? ", " : "") + scalar_text(scalar);
     return out + "]";
   }
+  if (const auto* rows = std::get_if<std::vector<Row>>(&value)) return rows_text(*rows);
   return std::visit(
       [](const auto& x) -> std::string {
         if constexpr (std::is_constructible_v<Scalar, decltype(x)>) return scalar_text(Scalar(x));
@@ -88,6 +104,12 @@ std::string Range::text() const {
     out += (high_open ? "below " : "at most ") + number_text(high);
   }
   return out;
+}
+
+bool is_device_name(const std::string& name) {
+  const bool numbered = name.starts_with("cuda:") && name.size() > 5 &&
+                        name.find_first_not_of("0123456789", 5) == std::string::npos;
+  return numbered || name == "cpu";
 }
 
 std::optional<double> real_of(const Scalar& scalar) {

@@ -20,23 +20,38 @@
 namespace tracewise {
 
 using Scalar = std::variant<bool, int64_t, double, std::string>;
-using Value = std::variant<bool, int64_t, double, std::string, std::vector<Scalar>>;
+struct Row;
+using Value =
+    std::variant<bool, int64_t, double, std::string, std::vector<Scalar>, std::vector<Row>>;
+// A table inside a list: [[cluster.nodes]].
+struct Row {
+  std::vector<std::pair<std::string, Value>> fields;
+  bool operator==(const Row&) const = default;
+};
 
 // The value as TOML spells it; reals in the fewest digits that read back to the same.
 std::string toml_text(const Value& value);
 
-struct Key {
+template <class Owner>
+struct KeyOf {
   std::string name;     // "advantage.beta"
   std::string allowed;  // "a real number of at least 0"
   std::string meaning;  // one sentence, with the unit
   bool bare = false;    // --set takes the text after '=' as it stands, without quotes
-  std::function<Value(const Config&)> get;
-  // False: the value is not allowed, and the config is as it was.
-  std::function<bool(Config&, const Value&)> set;
+  std::function<Value(const Owner&)> get;
+  // False: the value is not allowed, and the owner is as it was.
+  std::function<bool(Owner&, const Value&)> set;
+  // Of a list of tables: the fields that a table may have, and where it is parsed to.
+  const std::vector<KeyOf<NodeSpec>>* fields = nullptr;
 };
+using Key = KeyOf<Config>;
+using NodeKey = KeyOf<NodeSpec>;  // its names are without "cluster.nodes."
 
 // Every key, in the order in which they are printed; keys of one group stand together.
 const std::vector<Key>& config_keys();
+
+// The rows that config_keys() has of `cluster`, in a file of their own.
+void add_cluster_keys(std::vector<Key>& keys);
 
 // The key of this name, or nullptr.
 const Key* find_key(const std::string& name);
@@ -52,43 +67,46 @@ struct Range {
   std::string text() const;  // " of at least 0", " above 0 and at most 1"; empty without bounds
 };
 
+// "cpu" or "cuda:N".
+bool is_device_name(const std::string& name);
+
 inline Range at_least(double low) { return {.low = low}; }
 inline Range above(double low) { return {.low = low, .low_open = true}; }
 inline Range between(double low, double high) { return {.low = low, .high = high}; }
 
-// --- row makers; `At` maps Config& to the bound member -------------------------------------------
+// --- row makers; `At` maps Owner& to the bound member --------------------------------------------
 
-template <class At>
-using Member = std::remove_reference_t<std::invoke_result_t<At, Config&>>;
+template <class Owner, class At>
+using Member = std::remove_reference_t<std::invoke_result_t<At, Owner&>>;
 
-template <class At>
-const Member<At>& member(At at, const Config& config) {
-  return at(const_cast<Config&>(config));
+template <class Owner, class At>
+const Member<Owner, At>& member(At at, const Owner& owner) {
+  return at(const_cast<Owner&>(owner));
 }
 
-template <class At>
-Key flag_key(std::string name, At at, std::string meaning) {
+template <class Owner = Config, class At>
+KeyOf<Owner> flag_key(std::string name, At at, std::string meaning) {
   return {std::move(name),
           "true or false",
           std::move(meaning),
           false,
-          [at](const Config& c) -> Value { return member(at, c); },
-          [at](Config& c, const Value& v) {
+          [at](const Owner& c) -> Value { return member(at, c); },
+          [at](Owner& c, const Value& v) {
             const bool* value = std::get_if<bool>(&v);
             if (value != nullptr) at(c) = *value;
             return value != nullptr;
           }};
 }
 
-template <class At>
-Key integer_key(std::string name, At at, Range range, std::string meaning) {
-  using T = Member<At>;
+template <class Owner = Config, class At>
+KeyOf<Owner> integer_key(std::string name, At at, Range range, std::string meaning) {
+  using T = Member<Owner, At>;
   return {std::move(name),
           "an integer" + range.text(),
           std::move(meaning),
           false,
-          [at](const Config& c) -> Value { return static_cast<int64_t>(member(at, c)); },
-          [at, range](Config& c, const Value& v) {
+          [at](const Owner& c) -> Value { return static_cast<int64_t>(member(at, c)); },
+          [at, range](Owner& c, const Value& v) {
             const int64_t* value = std::get_if<int64_t>(&v);
             if (value == nullptr || !range.holds(static_cast<double>(*value))) return false;
             if (!std::in_range<T>(*value)) return false;
@@ -110,15 +128,15 @@ double shortest(T value) {
 std::optional<double> real_of(const Scalar& scalar);  // reals and integers
 std::optional<double> real_of(const Value& value);
 
-template <class At>
-Key real_key(std::string name, At at, Range range, std::string meaning) {
-  using T = Member<At>;
+template <class Owner = Config, class At>
+KeyOf<Owner> real_key(std::string name, At at, Range range, std::string meaning) {
+  using T = Member<Owner, At>;
   return {std::move(name),
           "a real number" + range.text(),
           std::move(meaning),
           false,
-          [at](const Config& c) -> Value { return shortest(member(at, c)); },
-          [at, range](Config& c, const Value& v) {
+          [at](const Owner& c) -> Value { return shortest(member(at, c)); },
+          [at, range](Owner& c, const Value& v) {
             const auto value = real_of(v);
             if (!value || !std::isfinite(*value) || !range.holds(*value)) return false;
             if (!std::isfinite(static_cast<T>(*value))) return false;
@@ -127,14 +145,15 @@ Key real_key(std::string name, At at, Range range, std::string meaning) {
           }};
 }
 
-template <class At>
-Key text_key(std::string name, At at, std::string meaning, std::string allowed = "a text") {
+template <class Owner = Config, class At>
+KeyOf<Owner> text_key(std::string name, At at, std::string meaning,
+                      std::string allowed = "a text") {
   return {std::move(name),
           std::move(allowed),
           std::move(meaning),
           true,
-          [at](const Config& c) -> Value { return member(at, c); },
-          [at](Config& c, const Value& v) {
+          [at](const Owner& c) -> Value { return member(at, c); },
+          [at](Owner& c, const Value& v) {
             const std::string* value = std::get_if<std::string>(&v);
             if (value != nullptr) at(c) = *value;
             return value != nullptr;
@@ -142,15 +161,15 @@ Key text_key(std::string name, At at, std::string meaning, std::string allowed =
 }
 
 // A file or folder, made absolute when it is set; empty stays empty.
-template <class At>
-Key path_key(std::string name, At at, std::string meaning) {
+template <class Owner = Config, class At>
+KeyOf<Owner> path_key(std::string name, At at, std::string meaning) {
   // The member is a std::string or a std::filesystem::path.
   return {std::move(name),
           "a path",
           std::move(meaning),
           true,
-          [at](const Config& c) -> Value { return std::string(member(at, c)); },
-          [at](Config& c, const Value& v) {
+          [at](const Owner& c) -> Value { return std::string(member(at, c)); },
+          [at](Owner& c, const Value& v) {
             const std::string* value = std::get_if<std::string>(&v);
             if (value == nullptr) return false;
             at(c) = value->empty() ? std::string()
@@ -167,22 +186,22 @@ struct Choice {
 
 std::string choices_text(const std::vector<std::string>& names);  // "one of a, b or c"
 
-template <class At>
-Key choice_key(std::string name, At at, std::vector<Choice<Member<At>>> choices,
-               std::string meaning) {
+template <class Owner = Config, class At>
+KeyOf<Owner> choice_key(std::string name, At at, std::vector<Choice<Member<Owner, At>>> choices,
+                        std::string meaning) {
   std::vector<std::string> names;
   for (const auto& choice : choices) names.emplace_back(choice.name);
   return {std::move(name),
           choices_text(names),
           std::move(meaning),
           true,
-          [at, choices](const Config& c) -> Value {
+          [at, choices](const Owner& c) -> Value {
             for (const auto& choice : choices) {
               if (choice.value == member(at, c)) return std::string(choice.name);
             }
             return std::string();
           },
-          [at, choices](Config& c, const Value& v) {
+          [at, choices](Owner& c, const Value& v) {
             const std::string* value = std::get_if<std::string>(&v);
             for (const auto& choice : choices) {
               if (value == nullptr || *value != choice.name) continue;
@@ -194,14 +213,15 @@ Key choice_key(std::string name, At at, std::vector<Choice<Member<At>>> choices,
 }
 
 // A list of texts, of integers or of reals, by the member's element type.
-template <class At>
-Key list_key(std::string name, At at, std::string allowed, Range range, std::string meaning) {
-  using T = typename Member<At>::value_type;
+template <class Owner = Config, class At>
+KeyOf<Owner> list_key(std::string name, At at, std::string allowed, Range range,
+                      std::string meaning) {
+  using T = typename Member<Owner, At>::value_type;
   return {std::move(name),
           std::move(allowed),
           std::move(meaning),
           false,
-          [at](const Config& c) -> Value {
+          [at](const Owner& c) -> Value {
             std::vector<Scalar> list;
             for (const T& entry : member(at, c)) {
               if constexpr (std::is_integral_v<T>) {
@@ -214,7 +234,7 @@ Key list_key(std::string name, At at, std::string allowed, Range range, std::str
             }
             return list;
           },
-          [at, range](Config& c, const Value& v) {
+          [at, range](Owner& c, const Value& v) {
             const auto* list = std::get_if<std::vector<Scalar>>(&v);
             if (list == nullptr) return false;
             std::vector<T> entries;

@@ -20,10 +20,7 @@ Key device_key(std::string name, At at, std::string meaning) {
   Key key = text_key(std::move(name), at, std::move(meaning), "cpu or cuda:N");
   key.set = [set = std::move(key.set)](Config& c, const Value& v) {
     const auto* device = std::get_if<std::string>(&v);
-    if (device == nullptr) return false;
-    const bool numbered = device->starts_with("cuda:") && device->size() > 5 &&
-                          device->find_first_not_of("0123456789", 5) == std::string::npos;
-    return (numbered || *device == "cpu") && set(c, v);
+    return device != nullptr && is_device_name(*device) && set(c, v);
   };
   return key;
 }
@@ -32,12 +29,12 @@ void add_run_keys(Keys& k) {
   k.push_back(path_key("run.dir", AT(launch.run_dir), "Run folder; empty: runs/ and the time."));
   k.push_back(integer_key("run.seed", AT(seed), at_least(0),
                           "Seed of everything random: prompt order, sampling, batch splits."));
-  k.push_back(choice_key("run.topology", AT(run.topology), {{"in_process", Topology::kInProcess}},
-                         "Which nodes host which roles; in_process: one node hosts all."));
   k.push_back(integer_key("run.generators", AT(run.generators), at_least(1),
-                          "Generators, each with an engine of its own."));
-  k.push_back(integer_key("run.tracers", AT(run.tracers), at_least(1), "Tracers."));
-  k.push_back(integer_key("run.builders", AT(run.builders), at_least(1), "Preference builders."));
+                          "Generators, each with an engine of its own; in_process alone."));
+  k.push_back(
+      integer_key("run.tracers", AT(run.tracers), at_least(1), "Tracers; in_process alone."));
+  k.push_back(integer_key("run.builders", AT(run.builders), at_least(1),
+                          "Preference builders; in_process alone."));
   k.push_back(integer_key("run.groups_per_batch", AT(run.groups_per_batch), at_least(1),
                           "Prompt groups of one training batch."));
   k.push_back(integer_key("run.group_size", AT(run.group_size), at_least(1),
@@ -362,6 +359,7 @@ Keys make_keys() {
   add_eval_keys(keys);
   add_sft_keys(keys);
   add_deadline_keys(keys);
+  add_cluster_keys(keys);
   return keys;
 }
 

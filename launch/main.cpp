@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/build_id.hpp"
 #include "launch/commands/cli.hpp"
 #include "launch/commands/commands.hpp"
 #include "launch/nearest.hpp"
@@ -21,6 +22,7 @@ constexpr Command kCommands[] = {
     {"advantages", "step advantages of groups, JSON lines in and out", cmd_advantages},
     {"demo", "SSPO against GRPO on a tiny model, in minutes", cmd_demo},
     {"train", "a training run: SSPO, GRPO and relatives", cmd_train},
+    {"launch", "a training run over several processes and hosts", cmd_launch},
     {"report", "runs as one HTML page", cmd_report},
     {"bench", "speed against references measured in the same run", cmd_bench},
     {"config", "every config key with its value and meaning", cmd_config},
@@ -28,6 +30,7 @@ constexpr Command kCommands[] = {
     {"generate", "samples responses to a prompt", cmd_generate},
     {"score", "log-probabilities of given token ids, JSON lines in and out", cmd_score},
     {"sft", "supervised warm start on prompts with responses", cmd_sft},
+    {"node", "one process of such a run; launch starts it", cmd_node},
     {"trace", "the steps of a rollout, each with value, gain and advantage", cmd_trace},
 };
 
@@ -65,7 +68,7 @@ int run(const Args& words) {
     return kExitDone;
   }
   if (name == "--version") {
-    std::puts("tracewise " TRACEWISE_VERSION);
+    std::printf("tracewise %s, build %s\n", TRACEWISE_VERSION, build_id().c_str());
     return kExitDone;
   }
   for (const Command& command : kCommands) {

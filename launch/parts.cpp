@@ -1,5 +1,6 @@
 #include "launch/parts.hpp"
 
+#include "launch/device_pool.hpp"
 #include "model/device.hpp"
 #include "rollout/engine.hpp"
 
@@ -48,10 +49,8 @@ Result<std::vector<Prompt>> load_dataset(DatasetOptions options, const ModelFold
 namespace {
 
 // What the parts of a run would refuse when they are made: by then there is a run folder.
-Result<void> check_parts(const Config& config, const ModelFolder& model) {
+Result<void> check_seats(const Config& config, const ModelFolder& model) {
   TW_TRY(check_training(config));
-  TW_TRY(check_device(config.engine.device));
-  TW_TRY(check_device(config.trainer.device));
   TW_TRY(check_engine_options(engine_options(config, model.config), true));
   TW_TRY(Tracer::make(tracer_options(config, model.config), *model.tokenizer));
   return {};
@@ -71,27 +70,44 @@ Result<std::vector<Prompt>> load_verified(const DatasetOptions& options, const C
 
 }  // namespace
 
-Result<RunParts> run_parts(std::shared_ptr<const Config> config,
-                           std::shared_ptr<const ModelFolder> model) {
-  if (config->data.path.empty())
-    return bad_input("data.prompts is not set; it names the training prompts");
-  TW_TRY(check_parts(*config, *model));
+Result<RunParts> seat_parts(std::shared_ptr<const Config> config,
+                            std::shared_ptr<const ModelFolder> model, const SeatOptions& seats) {
+  TW_TRY(check_seats(*config, *model));
+  std::vector<std::string> devices = seats.devices;
+  if (devices.empty()) devices.push_back(config->engine.device);
+  for (const std::string& device : devices) TW_TRY(check_device(device));
+  EngineOptions options = engine_options(*config, model->config);
+  if (seats.threads > 0) options.threads = static_cast<int>(seats.threads);
   RunParts parts;
-  TW_ASSIGN(parts.prompts, load_verified(config->data, *config, *model));
-  if (!config->eval_data.path.empty()) {
-    TW_ASSIGN(parts.eval_prompts, load_verified(config->eval_data, *config, *model));
-  }
-  parts.make_engine = [config, model](uint32_t) {
-    return make_engine(engine_options(*config, model->config), model->config, model->weights,
-                       model->tokenizer.get());
+  // Shared by the engines' threads.
+  const auto pool = std::make_shared<DevicePool>(std::move(devices));
+  parts.make_engine = [options, model, pool](uint32_t) {
+    return pool->make([&](const std::string& device) {
+      EngineOptions placed = options;
+      placed.device = device;
+      return make_engine(placed, model->config, model->weights, model->tokenizer.get());
+    });
   };
   parts.make_tracer = [config, model] {
     return Tracer::make(tracer_options(*config, model->config), *model->tokenizer);
   };
+  parts.group_options = config->group;
+  return parts;
+}
+
+Result<RunParts> run_parts(std::shared_ptr<const Config> config,
+                           std::shared_ptr<const ModelFolder> model) {
+  if (config->data.path.empty())
+    return bad_input("data.prompts is not set; it names the training prompts");
+  TW_TRY(check_device(config->trainer.device));
+  TW_ASSIGN(RunParts parts, seat_parts(config, model, {}));
+  TW_ASSIGN(parts.prompts, load_verified(config->data, *config, *model));
+  if (!config->eval_data.path.empty()) {
+    TW_ASSIGN(parts.eval_prompts, load_verified(config->eval_data, *config, *model));
+  }
   parts.make_trainer = [config, model] {
     return make_trainer(config->trainer, model->config, model->weights);
   };
-  parts.group_options = config->group;
   parts.save_model = [model](const std::filesystem::path& dir, const Weights& weights) {
     return save_model_folder(dir, model->config, *model->tokenizer, weights);
   };

@@ -26,6 +26,17 @@ TracerOptions tracer_options(const Config& config, const ModelConfig& model);
 // verified. A prompt that leaves no room in the model's context is kBadInput.
 Result<std::vector<Prompt>> load_dataset(DatasetOptions options, const ModelFolder& model);
 
+// What generators compute with on one node, where it differs from the config.
+struct SeatOptions {
+  std::vector<std::string> devices;  // one for each generator; empty: engine.device for all
+  uint32_t threads = 0;              // of each generator; 0: engine.threads
+};
+
+// What generators, tracers and builders are made from, without prompts or a trainer: all that a
+// node beside the head needs. Shares config and model as run_parts() does.
+Result<RunParts> seat_parts(std::shared_ptr<const Config> config,
+                            std::shared_ptr<const ModelFolder> model, const SeatOptions& options);
+
 // Everything that a run of the actors is put together from. The parts share the config and the
 // model with the caller, because an actor that is stuck may outlive the run.
 Result<RunParts> run_parts(std::shared_ptr<const Config> config,

@@ -20,9 +20,17 @@ std::string time_name() {
 
 Result<RunSummary> run(const std::shared_ptr<const Config>& config,
                        std::shared_ptr<RunFolder> folder, bool resume, RunParts parts,
-                       std::stop_token stop, const ProgressReport& report) {
+                       std::stop_token stop, const ProgressReport& report,
+                       const HeadSetup* head = nullptr) {
   parts.on_progress = report;
-  return run_training(config->run, std::move(parts), std::move(folder), resume, stop);
+  return run_training(config->run, std::move(parts), std::move(folder), resume, stop, head);
+}
+
+// One process has no seats elsewhere.
+Result<void> check_in_process(const Config& config) {
+  if (config.cluster.topology == Topology::kInProcess) return {};
+  return bad_input(std::string("cluster.topology = \"") + to_string(config.cluster.topology) +
+                   "\": a run over several processes is started by tracewise launch");
 }
 
 // Everything that can be wrong with the input is found before the run folder is made.
@@ -35,15 +43,38 @@ Result<RunParts> load_parts(const std::shared_ptr<const Config>& config) {
 bool may_change_on_resume(const std::string& set) {
   const std::string key = set.substr(0, set.find('='));
   return key == "run.steps" || key == "run.budget_seconds" || key == "run.progress_seconds" ||
-         key.starts_with("checkpoint.") || key.starts_with("deadlines.");
+         key.starts_with("checkpoint.") || key.starts_with("deadlines.") ||
+         key.starts_with("cluster.");
 }
 
 }  // namespace
 
+std::string default_run_dir() { return std::filesystem::absolute("runs/" + time_name()).string(); }
+
+Result<void> check_resume_sets(const std::vector<std::string>& sets) {
+  for (const std::string& set : sets) {
+    if (may_change_on_resume(set)) continue;
+    return bad_input("--set " + set +
+                     ": a resumed run keeps its config; run.steps, run.budget_seconds, "
+                     "run.progress_seconds, checkpoint.*, deadlines.* and cluster.* may change");
+  }
+  return {};
+}
+
+Result<RunSummary> train_as_head(Config config, bool resume, std::stop_token stop,
+                                 const ProgressReport& report, const HeadSetup& head) {
+  const auto shared = std::make_shared<const Config>(std::move(config));
+  TW_ASSIGN(RunParts parts, load_parts(shared));
+  auto folder = resume ? RunFolder::open(shared->launch.run_dir)
+                       : RunFolder::create(shared->launch.run_dir, config_toml(*shared, true));
+  if (!folder.ok()) return folder.error();
+  return run(shared, std::move(*folder), resume, std::move(parts), stop, report, &head);
+}
+
 Result<RunSummary> start_training(Config config, std::stop_token stop, const ProgressReport& report,
                                   std::filesystem::path* folder) {
-  if (config.launch.run_dir.empty())
-    config.launch.run_dir = std::filesystem::absolute("runs/" + time_name()).string();
+  TW_TRY(check_in_process(config));
+  if (config.launch.run_dir.empty()) config.launch.run_dir = default_run_dir();
   const auto shared = std::make_shared<const Config>(std::move(config));
   TW_ASSIGN(RunParts parts, load_parts(shared));
   TW_ASSIGN(auto run_folder, RunFolder::create(shared->launch.run_dir, config_toml(*shared, true)));
@@ -54,15 +85,10 @@ Result<RunSummary> start_training(Config config, std::stop_token stop, const Pro
 Result<RunSummary> resume_training(const std::filesystem::path& folder,
                                    const std::vector<std::string>& sets, std::stop_token stop,
                                    const ProgressReport& report) {
-  for (const std::string& set : sets) {
-    if (!may_change_on_resume(set)) {
-      return bad_input("--set " + set +
-                       ": a resumed run keeps its config; run.steps, run.budget_seconds, "
-                       "run.progress_seconds, checkpoint.* and deadlines.* may change");
-    }
-  }
+  TW_TRY(check_resume_sets(sets));
   TW_ASSIGN(auto run_folder, RunFolder::open(folder));
   TW_ASSIGN(Config config, load_config({{run_folder->config()}, sets}));
+  TW_TRY(check_in_process(config));
   const auto shared = std::make_shared<const Config>(std::move(config));
   TW_ASSIGN(RunParts parts, load_parts(shared));
   return run(shared, std::move(run_folder), /*resume=*/true, std::move(parts), stop, report);

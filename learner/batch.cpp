@@ -1,6 +1,7 @@
 #include "learner/batch.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "messages/random.hpp"
 
@@ -29,35 +30,51 @@ float token_weight(const LossOptions& loss, const OptimizerBatch& batch, int64_t
   TW_CHECK(false, "an aggregation without a weight");
 }
 
+int64_t tokens_of(const AdvantageRollout* rollout) {
+  return static_cast<int64_t>(rollout->tokens.size());
+}
+int64_t tokens_of(const StepPair* pair) {
+  return static_cast<int64_t>(2 * pair->prefix.size() + pair->chosen.size() +
+                              pair->rejected.size());
+}
+
+// This rank's part of `items`, in passes of at most `budget` tokens.
+template <class T>
+std::vector<std::vector<T>> passes(std::span<const T> items, int64_t budget, RankShare share,
+                                   std::vector<int64_t>& loads) {
+  const auto sizes_of = [](std::span<const T> of) {
+    std::vector<int64_t> sizes;
+    for (const T& item : of) sizes.push_back(tokens_of(item));
+    return sizes;
+  };
+  const std::vector<T> mine = dealt_to<T>(share.rank, items, deal(sizes_of(items), loads));
+  std::vector<std::vector<T>> passes;
+  size_t begin = 0;
+  for (const size_t end : budget_ends(sizes_of(mine), budget)) {
+    passes.emplace_back(mine.begin() + static_cast<ptrdiff_t>(begin),
+                        mine.begin() + static_cast<ptrdiff_t>(end));
+    begin = end;
+  }
+  return passes;
+}
+
 OptimizerBatch cut_one(std::span<const AdvantageRollout* const> rollouts,
-                       std::span<const StepPair* const> pairs, const TrainerOptions& options) {
+                       std::span<const StepPair* const> pairs, const TrainerOptions& options,
+                       RankShare share) {
   OptimizerBatch batch;
   batch.rollouts = static_cast<int64_t>(rollouts.size());
   batch.pairs = static_cast<int64_t>(pairs.size());
-  std::vector<int64_t> sizes;
-  for (const AdvantageRollout* r : rollouts) {
+  batch.rank_tokens.assign(static_cast<size_t>(share.size), 0);
+  for (const AdvantageRollout* r : rollouts)
     batch.response_tokens += static_cast<int64_t>(r->advantages.size());
-    sizes.push_back(static_cast<int64_t>(r->tokens.size()));
-  }
-  size_t begin = 0;
-  for (const size_t end : budget_ends(sizes, options.micro_batch_tokens)) {
-    MicroBatch micro;
-    for (; begin < end; ++begin) {
-      const auto tokens = static_cast<int64_t>(rollouts[begin]->advantages.size());
-      micro.push_back({rollouts[begin], token_weight(options.loss, batch, tokens)});
+  for (const auto& pass : passes(rollouts, options.micro_batch_tokens, share, batch.rank_tokens)) {
+    MicroBatch& micro = batch.micro_batches.emplace_back();
+    for (const AdvantageRollout* r : pass) {
+      const auto tokens = static_cast<int64_t>(r->advantages.size());
+      micro.push_back({r, token_weight(options.loss, batch, tokens)});
     }
-    batch.micro_batches.push_back(std::move(micro));
   }
-  sizes.clear();
-  for (const StepPair* p : pairs)
-    sizes.push_back(
-        static_cast<int64_t>(2 * p->prefix.size() + p->chosen.size() + p->rejected.size()));
-  begin = 0;
-  for (const size_t end : budget_ends(sizes, options.micro_batch_tokens)) {
-    batch.pair_batches.emplace_back(pairs.begin() + static_cast<ptrdiff_t>(begin),
-                                    pairs.begin() + static_cast<ptrdiff_t>(end));
-    begin = end;
-  }
+  batch.pair_batches = passes(pairs, options.micro_batch_tokens, share, batch.rank_tokens);
   return batch;
 }
 
@@ -77,8 +94,22 @@ std::vector<size_t> budget_ends(std::span<const int64_t> sizes, int64_t budget) 
   return ends;
 }
 
+std::vector<int> deal(std::span<const int64_t> sizes, std::vector<int64_t>& loads) {
+  std::vector<size_t> order(sizes.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, [&](size_t a, size_t b) { return sizes[a] > sizes[b]; });
+  std::vector<int> owners(sizes.size());
+  for (const size_t i : order) {
+    const auto least = std::ranges::min_element(loads);
+    owners[i] = static_cast<int>(least - loads.begin());
+    *least += sizes[i];
+  }
+  return owners;
+}
+
 std::vector<OptimizerBatch> cut_batches(std::span<const SampleGroup> groups,
-                                        const TrainerOptions& options, uint64_t step) {
+                                        const TrainerOptions& options, uint64_t step,
+                                        RankShare share) {
   std::vector<const AdvantageRollout*> rollouts;
   std::vector<const StepPair*> pairs;
   for (const SampleGroup& group : groups) {
@@ -93,7 +124,8 @@ std::vector<OptimizerBatch> cut_batches(std::span<const SampleGroup> groups,
   const size_t updates = std::min(static_cast<size_t>(options.updates_per_batch), most);
   std::vector<OptimizerBatch> batches;
   for (size_t u = 0; u < updates; ++u) {
-    OptimizerBatch batch = cut_one(part(rollouts, u, updates), part(pairs, u, updates), options);
+    OptimizerBatch batch =
+        cut_one(part(rollouts, u, updates), part(pairs, u, updates), options, share);
     if (batch.rollouts + batch.pairs > 0) batches.push_back(std::move(batch));
   }
   return batches;

@@ -18,7 +18,7 @@ Result<void> write_lines(const std::filesystem::path& file, const std::vector<st
 
 }  // namespace
 
-Result<void> dump_groups(const std::filesystem::path& file, std::span<const SampleGroup> groups) {
+Result<void> dump(const std::filesystem::path& file, std::span<const SampleGroup> groups) {
   std::vector<std::string> lines;
   for (const SampleGroup& group : groups) {
     for (const AdvantageRollout& r : group.rollouts) {
@@ -35,8 +35,7 @@ Result<void> dump_groups(const std::filesystem::path& file, std::span<const Samp
   return write_lines(file, lines);
 }
 
-Result<void> dump_examples(const std::filesystem::path& file,
-                           std::span<const SupervisedExample> examples) {
+Result<void> dump(const std::filesystem::path& file, std::span<const SupervisedExample> examples) {
   std::vector<std::string> lines;
   for (const SupervisedExample& e : examples)
     lines.push_back(nlohmann::json{

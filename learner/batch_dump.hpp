@@ -10,10 +10,9 @@ namespace tracewise {
 
 // One line a rollout: {"group", "sample", "prompt_tokens", "tokens", "logprobs", "advantages"}.
 // Numbers that are not finite are written as null.
-Result<void> dump_groups(const std::filesystem::path& file, std::span<const SampleGroup> groups);
+Result<void> dump(const std::filesystem::path& file, std::span<const SampleGroup> groups);
 
 // One line an example: {"prompt_tokens", "tokens", "weights"}.
-Result<void> dump_examples(const std::filesystem::path& file,
-                           std::span<const SupervisedExample> examples);
+Result<void> dump(const std::filesystem::path& file, std::span<const SupervisedExample> examples);
 
 }  // namespace tracewise

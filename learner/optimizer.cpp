@@ -6,7 +6,9 @@
 #include <charconv>
 #include <cmath>
 #include <numbers>
+#include <optional>
 
+#include "learner/rank_agreement.hpp"
 #include "model/safetensors.hpp"
 
 namespace tracewise {
@@ -25,8 +27,17 @@ double learning_rate(const OptimizerOptions& options, int64_t step, double progr
   return options.lr * warm * factor;
 }
 
-Optimizer::Optimizer(const OptimizerOptions& options, Decoder& decoder)
-    : options_(options), decoder_(decoder) {
+Shard shard_of(int64_t elements, int rank, int size) {
+  const int64_t part = elements / size;
+  return {part * rank, rank + 1 == size ? elements - part * rank : part};
+}
+
+Optimizer::Optimizer(const OptimizerOptions& options, Decoder& decoder, RankGroup* ranks)
+    : options_(options),
+      decoder_(decoder),
+      ranks_(ranks),
+      shard_(ranks ? shard_of(decoder.flat().numel(), ranks->rank(), ranks->size())
+                   : Shard{0, decoder.flat().numel()}) {
   weights_changed();
   mean_ = at::zeros_like(master_);
   square_ = at::zeros_like(master_);
@@ -34,80 +45,167 @@ Optimizer::Optimizer(const OptimizerOptions& options, Decoder& decoder)
 
 void Optimizer::weights_changed() {
   // to() returns the same storage where the model is fp32 already.
-  master_ = decoder_.flat().to(at::kFloat);
+  master_ = decoder_.flat().narrow(0, shard_.begin, shard_.count).to(at::kFloat);
+}
+
+bool Optimizer::own_master() const { return !master_.is_alias_of(decoder_.flat()); }
+
+std::vector<Optimizer::State> Optimizer::states() const {
+  std::vector<State> states = {{"adamw.mean", mean_}, {"adamw.square", square_}};
+  if (own_master()) states.push_back({"master", master_});
+  return states;
 }
 
 void Optimizer::zero_gradient() { decoder_.flat_gradient().zero_(); }
 
-UpdateOutcome Optimizer::update(double progress) {
+double Optimizer::gradient_norm() const {
+  return decoder_.flat_gradient().to(at::kFloat).norm().item<double>();
+}
+
+Result<double> Optimizer::update(double progress, double gradient_norm) {
   c10::NoGradGuard no_gradient;
-  UpdateOutcome outcome;
-  at::Tensor gradient = decoder_.flat_gradient().to(at::kFloat);
-  outcome.lr = learning_rate(options_, steps_, progress);
-  outcome.grad_norm = gradient.norm().item<double>();
-  if (!std::isfinite(outcome.grad_norm)) return outcome;
+  const std::string of = "the parameters of " + next_update();
+  at::Tensor gradient =
+      decoder_.flat_gradient().narrow(0, shard_.begin, shard_.count).to(at::kFloat);
+  const double lr = learning_rate(options_, steps_, progress);
   if (options_.max_grad_norm > 0) {
-    const double scale = options_.max_grad_norm / (outcome.grad_norm + 1e-6);
+    const double scale = options_.max_grad_norm / (gradient_norm + 1e-6);
     if (scale < 1) gradient = gradient * scale;
   }
   ++steps_;
   const at::Tensor step = at::full({}, static_cast<float>(steps_), master_.options());
   std::vector<at::Tensor> parameters = {master_}, means = {mean_}, squares = {square_};
-  at::_fused_adamw_(parameters, {gradient}, means, squares, {}, {step}, outcome.lr, options_.beta1,
+  at::_fused_adamw_(parameters, {gradient}, means, squares, {}, {step}, lr, options_.beta1,
                     options_.beta2, options_.weight_decay, options_.eps, /*amsgrad=*/false,
                     /*maximize=*/false);
-  if (!master_.is_alias_of(decoder_.flat())) decoder_.flat().copy_(master_);
-  outcome.applied = true;
-  return outcome;
+  if (own_master()) decoder_.flat().narrow(0, shard_.begin, shard_.count).copy_(master_);
+  TW_TRY(share_parameters(of));
+  return lr;
+}
+
+// Every rank's shard to all. The all-gather takes equal parts; the last shard's rest goes alone.
+Result<void> Optimizer::share_parameters(const std::string& of) {
+  if (!ranks_) return {};
+  const int64_t equal = elements() / ranks_->size() * ranks_->size();
+  TW_TRY(ranks_->all_gather(decoder_.flat().narrow(0, 0, equal), of));
+  if (equal == elements()) return {};
+  return ranks_->broadcast(decoder_.flat().narrow(0, equal, elements() - equal), ranks_->size() - 1,
+                           of);
+}
+
+// [elements] on the CPU at rank 0, undefined at the others.
+Result<at::Tensor> Optimizer::gather(const at::Tensor& shard, const std::string& of) const {
+  if (!ranks_) return shard.to(at::kCPU).contiguous();
+  if (ranks_->rank() > 0) {
+    TW_TRY(ranks_->send(shard, 0, of));
+    return at::Tensor();
+  }
+  at::Tensor whole = at::empty({elements()}, at::kFloat);
+  whole.narrow(0, shard_.begin, shard_.count).copy_(shard);
+  for (int rank = 1; rank < ranks_->size(); ++rank) {
+    const Shard theirs = shard_of(elements(), rank, ranks_->size());
+    const at::Tensor received = at::empty({theirs.count}, shard.options());
+    TW_TRY(ranks_->receive(received, rank, of));
+    whole.narrow(0, theirs.begin, theirs.count).copy_(received);
+  }
+  return whole;
+}
+
+// `whole` [elements] is read at rank 0 alone.
+Result<void> Optimizer::scatter(const at::Tensor& whole, at::Tensor shard, const std::string& of) {
+  if (ranks_ && ranks_->rank() > 0) return ranks_->receive(shard, 0, of);
+  shard.copy_(whole.narrow(0, shard_.begin, shard_.count));
+  for (int rank = 1; ranks_ && rank < ranks_->size(); ++rank) {
+    const Shard theirs = shard_of(elements(), rank, ranks_->size());
+    const at::Tensor part = whole.narrow(0, theirs.begin, theirs.count).to(shard.device());
+    TW_TRY(ranks_->send(part, rank, of));
+  }
+  return {};
 }
 
 Result<void> Optimizer::save(const std::filesystem::path& file) const {
-  const bool own_master = !master_.is_alias_of(decoder_.flat());
   std::vector<at::Tensor> kept;  // alive while their bytes are viewed
   std::vector<TensorView> views;
-  const auto add = [&](const std::string& name, const at::Tensor& x) {
-    kept.push_back(x.to(at::kCPU).contiguous());
-    views.push_back({name,
-                     "F32",
-                     {kept.back().numel()},
-                     {static_cast<const std::byte*>(kept.back().data_ptr()),
-                      static_cast<size_t>(kept.back().nbytes())}});
-  };
-  add("adamw.mean", mean_);
-  add("adamw.square", square_);
-  if (own_master) add("master", master_);
+  for (const State& state : states()) {
+    TW_ASSIGN(const at::Tensor whole, gather(state.shard, std::string("saved ") + state.name));
+    if (!whole.defined()) continue;
+    kept.push_back(whole);
+    views.push_back(
+        {state.name,
+         "F32",
+         {whole.numel()},
+         {static_cast<const std::byte*>(whole.data_ptr()), static_cast<size_t>(whole.nbytes())}});
+  }
+  if (ranks_ && ranks_->rank() > 0) return {};
   return write_safetensors(file, views, {{"steps", std::to_string(steps_)}});
 }
 
-Result<void> Optimizer::load(const std::filesystem::path& file) {
-  TW_ASSIGN(const SafetensorsFile stored, SafetensorsFile::open(file));
-  const bool own_master = !master_.is_alias_of(decoder_.flat());
-  std::vector<std::pair<std::string, at::Tensor>> wanted = {{"adamw.mean", mean_},
-                                                            {"adamw.square", square_}};
-  if (own_master) wanted.emplace_back("master", master_);
-  for (const auto& [name, tensor] : wanted) {
-    const TensorView* view = stored.find(name);
-    if (view == nullptr || view->dtype != "F32" || view->bytes.size() != tensor.nbytes()) {
-      return bad_input(file.string() + ": tensor '" + name + "' is missing or does not have " +
-                       std::to_string(tensor.numel()) + " F32 elements as this model needs");
+namespace {
+
+// An optimizer file whose tensors and step count are what this model needs.
+struct StoredState {
+  SafetensorsFile file;
+  int64_t steps = 0;
+
+  static Result<StoredState> open(const std::filesystem::path& path,
+                                  const std::vector<std::string>& names, int64_t elements) {
+    TW_ASSIGN(SafetensorsFile file, SafetensorsFile::open(path));
+    for (const std::string& name : names) {
+      const TensorView* view = file.find(name);
+      if (view == nullptr || view->dtype != "F32" ||
+          view->bytes.size() != static_cast<size_t>(elements) * sizeof(float)) {
+        return bad_input(path.string() + ": tensor '" + name + "' is missing or does not have " +
+                         std::to_string(elements) + " F32 elements as this model needs");
+      }
     }
+    const auto steps = file.metadata().find("steps");
+    if (steps == file.metadata().end())
+      return bad_input(path.string() + ": no 'steps' in its metadata");
+    int64_t taken = 0;
+    const std::string& text = steps->second;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), taken);
+    if (error != std::errc{} || end != text.data() + text.size() || taken < 0)
+      return corrupt(path.string() + ": 'steps' in its metadata is '" + text + "', not a number");
+    return StoredState{std::move(file), taken};
   }
-  const auto steps = stored.metadata().find("steps");
-  if (steps == stored.metadata().end())
-    return bad_input(file.string() + ": no 'steps' in its metadata");
-  int64_t taken = 0;
-  const std::string& text = steps->second;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), taken);
-  if (error != std::errc{} || end != text.data() + text.size() || taken < 0)
-    return corrupt(file.string() + ": 'steps' in its metadata is '" + text + "', not a number");
-  for (auto& [name, tensor] : wanted) {
-    const TensorView* view = stored.find(name);
-    // The bytes may start at any address: copied through an aligned tensor.
-    at::Tensor values = at::empty({tensor.numel()}, at::kFloat);
+
+  // The bytes may start at any address: copied through an aligned tensor.
+  at::Tensor tensor(const std::string& name) const {
+    const TensorView* view = file.find(name);
+    at::Tensor values =
+        at::empty({static_cast<int64_t>(view->bytes.size() / sizeof(float))}, at::kFloat);
     std::copy(view->bytes.begin(), view->bytes.end(), static_cast<std::byte*>(values.data_ptr()));
-    tensor.copy_(values);
+    return values;
   }
-  steps_ = taken;
+};
+
+}  // namespace
+
+Result<void> Optimizer::load(const std::filesystem::path& file) {
+  std::optional<StoredState> stored;
+  Result<void> read;
+  if (!ranks_ || ranks_->rank() == 0) {
+    std::vector<std::string> names;
+    for (const State& state : states()) names.emplace_back(state.name);
+    auto opened = StoredState::open(file, names, elements());
+    if (opened.ok())
+      stored = std::move(opened).value();
+    else
+      read = opened.error();
+  }
+  int64_t steps = stored ? stored->steps : 0;
+  if (ranks_) {
+    TW_TRY(agree(*ranks_, read, "the optimizer file"));
+    const double mine = static_cast<double>(steps);
+    TW_ASSIGN(const auto all, ranks_->all_gather_numbers({&mine, 1}, "restored steps"));
+    steps = static_cast<int64_t>(all[0]);
+  }
+  TW_TRY(read);
+  for (const State& state : states()) {
+    const at::Tensor whole = stored ? stored->tensor(state.name) : at::Tensor();
+    TW_TRY(scatter(whole, state.shard, std::string("restored ") + state.name));
+  }
+  steps_ = steps;
   return {};
 }
 

@@ -55,6 +55,7 @@ struct TrainerOptions {
   uint64_t seed = 0;
   int threads = 1;
   std::string device = "cpu";
+  int64_t bucket_bytes = 25 << 20;  // of gradients that ranks exchange at once; >= 1
 };
 
 // A supervised example: loss on tokens[prompt_tokens..], each with its weight.
@@ -72,7 +73,16 @@ struct TrainReport {
   uint64_t skipped_updates = 0;  // non-finite loss or gradient
 };
 
+class RankGroup;
+
 // One thread owns a trainer and makes every call.
+//
+// A learner of several ranks has one trainer a rank, with the same options. train(),
+// train_supervised(), save_optimizer() and restore() are collective then, as is making the trainer:
+// every rank makes the same calls in the same order with the same batches, and each computes its
+// share of them. All ranks have the same weights after each call, and rank 0's report and errors
+// are those of the whole batch. An error of such a call (see RankGroup) ends the group, so the
+// other ranks get one too; the trainers are of no more use then, except for their weights().
 class Trainer {
  public:
   virtual ~Trainer() = default;
@@ -80,7 +90,8 @@ class Trainer {
   // One training step on groups whose advantages are final. `progress` in [0,1] is how much of the
   // run is done; it drives the schedule. The result does not depend on how the groups are ordered
   // if the caller sorts them. Non-finite losses or gradients skip their update; after max_bad_steps
-  // in a row this fails with kInternal and the batch is dumped to `dump_dir`/bad_batch.jsonl.
+  // in a row this fails with kInternal and the batch is dumped to `dump_dir`/bad_batch.jsonl (by
+  // rank 0).
   virtual Result<TrainReport> train(std::span<const SampleGroup> groups, double progress,
                                     const std::filesystem::path& dump_dir) = 0;
 
@@ -93,14 +104,19 @@ class Trainer {
   virtual WeightsPtr weights(uint64_t version) const = 0;
 
   // Optimizer state (moments, steps, counters) as one safetensors file; written beside and renamed.
+  // Rank 0 writes it, the same for any number of ranks; whether that failed only rank 0 knows.
   virtual Result<void> save_optimizer(const std::filesystem::path& file) const = 0;
 
-  // Restores weights and optimizer. kBadInput names the first tensor that does not fit.
+  // Restores weights and optimizer. kBadInput names the first tensor that does not fit. Both are
+  // rank 0's; the other ranks may pass null and any path.
   virtual Result<void> restore(WeightsPtr weights, const std::filesystem::path& optimizer_file) = 0;
 };
 
-// Starts from `weights`, which also are the reference for the KL term.
+// Starts from `weights`, which also are the reference for the KL term. `ranks`: null, or the group
+// of which this is a rank, shared with whoever may abort it; then all start from rank 0's weights,
+// and those of the others may be null. A group serves one trainer.
 Result<std::unique_ptr<Trainer>> make_trainer(const TrainerOptions& options,
-                                              const ModelConfig& model, WeightsPtr weights);
+                                              const ModelConfig& model, WeightsPtr weights,
+                                              std::shared_ptr<RankGroup> ranks = nullptr);
 
 }  // namespace tracewise

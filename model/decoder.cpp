@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <cstring>
 
@@ -14,6 +16,15 @@ at::ScalarType scalar_type(const std::string& dtype) {
   TW_CHECK(dtype == "F32" || dtype == "BF16", "no tensor type for dtype " + dtype);
   return dtype == "F32" ? at::kFloat : at::kBFloat16;
 }
+
+class GradientHook final : public torch::autograd::PostAccumulateGradHook {
+ public:
+  explicit GradientHook(std::function<void()> added) : added_(std::move(added)) {}
+  void operator()(const at::Tensor&) override { added_(); }
+
+ private:
+  std::function<void()> added_;
+};
 
 }  // namespace
 
@@ -60,7 +71,8 @@ Decoder::Decoder(const ModelConfig& config, Mode mode, at::Device device)
 }
 
 at::Tensor Decoder::take(const std::string& name) {
-  for (const TensorEntry& entry : layout_.tensors) {
+  for (size_t i = 0; i < layout_.tensors.size(); ++i) {
+    const TensorEntry& entry = layout_.tensors[i];
     if (entry.name != name) continue;
     const int64_t size = static_cast<int64_t>(flat_.element_size());
     const int64_t begin = static_cast<int64_t>(entry.offset) / size;
@@ -69,6 +81,9 @@ at::Tensor Decoder::take(const std::string& name) {
     if (mode_ == Mode::kTraining) {
       parameter.requires_grad_(true);
       parameter.mutable_grad() = flat_gradient_.narrow(0, begin, count).view(entry.shape);
+      const bool last = i + 1 == layout_.tensors.size();
+      const uint64_t end = last ? layout_.bytes : layout_.tensors[i + 1].offset;
+      parameters_.push_back({parameter, begin, static_cast<int64_t>(end) / size - begin});
     }
     return parameter;
   }
@@ -106,6 +121,13 @@ WeightsPtr Decoder::snapshot(uint64_t version) const {
   at::from_blob(bytes.get(), flat_.sizes(), flat_.options().device(at::kCPU)).copy_(flat_);
   manifest.checksum = weights_checksum({bytes.get(), manifest.bytes});
   return std::make_shared<Weights>(std::move(manifest), std::move(bytes));
+}
+
+void Decoder::on_gradient(std::function<void(int64_t begin, int64_t count)> added) {
+  for (Parameter& p : parameters_) {
+    torch::autograd::impl::set_post_acc_grad_hooks(
+        p.tensor, std::make_unique<GradientHook>([added, &p] { added(p.begin, p.count); }));
+  }
 }
 
 void Decoder::freeze() {

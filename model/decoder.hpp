@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -53,6 +54,11 @@ class Decoder {
   // Copies the parameters out as version `version`, checksum filled in.
   WeightsPtr snapshot(uint64_t version) const;
 
+  // kTraining: from now on each backward pass calls `added` for each parameter once, as soon as it
+  // has added that parameter's gradient to elements [begin, begin + count) of flat_gradient(), in
+  // which padding behind the parameter is included. On the pass's thread; must not throw.
+  void on_gradient(std::function<void(int64_t begin, int64_t count)> added);
+
   // tokens, positions: [N] int64 -> [N, width], before the final norm.
   at::Tensor hidden(const at::Tensor& tokens, const at::Tensor& positions,
                     Attention& attention) const;
@@ -71,6 +77,11 @@ class Decoder {
     ops::LinearWeight q, k, v, out, gate, up, down;
   };
 
+  struct Parameter {
+    at::Tensor tensor;
+    int64_t begin = 0, count = 0;  // elements of flat_, with the padding behind it
+  };
+
   at::Tensor take(const std::string& name);
   at::Tensor attention_block(const Layer& layer, int64_t index, const at::Tensor& x,
                              const at::Tensor& positions, Attention& attention) const;
@@ -83,6 +94,7 @@ class Decoder {
   at::Tensor embedding_, final_norm_;
   ops::LinearWeight head_;
   std::vector<Layer> layers_;
+  std::vector<Parameter> parameters_;  // the same tensors; kTraining only
   ops::RopeTable rope_;
 };
 

@@ -6,25 +6,11 @@
 #include <thread>
 
 #include "launch/commands/cli.hpp"
+#include "launch/commands/summary.hpp"
 #include "launch/signals.hpp"
 #include "launch/training.hpp"
 
 namespace tracewise {
-namespace {
-
-void print_summary(const RunSummary& summary) {
-  std::printf("%s at step %lu after %.1f s of training\n",
-              summary.interrupted ? "stopped" : "finished",
-              static_cast<unsigned long>(summary.step), summary.train_seconds);
-  if (!summary.evals.empty()) {
-    const EvalResult& last = summary.evals.back();
-    std::printf("last evaluation: accuracy %.3f (%.3f-%.3f), %.1f tokens a response\n",
-                last.accuracy, last.accuracy_low, last.accuracy_high, last.tokens_mean);
-  }
-  if (!summary.checkpoint.empty()) std::printf("checkpoint: %s\n", summary.checkpoint.c_str());
-}
-
-}  // namespace
 
 int cmd_train(const Args& args) {
   CLI::App app("Trains a model on prompts (keys: run.*, model.*, data.*, advantage.*, ...).",

@@ -23,6 +23,8 @@ int cmd_config(const Args& args);
 int cmd_demo(const Args& args);
 int cmd_eval(const Args& args);
 int cmd_generate(const Args& args);
+int cmd_launch(const Args& args);
+int cmd_node(const Args& args);
 int cmd_report(const Args& args);
 int cmd_score(const Args& args);
 int cmd_sft(const Args& args);

@@ -36,6 +36,8 @@ class Cluster {
     head_.on_open = [this](const NodeAddress& address) { opened_.set_value(address.port); };
   }
 
+  ~Cluster() { stop_.request_stop(); }  // of a run that a failed check left
+
   void expect(const std::string& name) { head_.expected.push_back(name); }
 
   void begin(const RunOptions& options, bool resume = false) {

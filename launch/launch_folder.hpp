@@ -1,0 +1,54 @@
+// The run folder as its launcher uses it, beside what actors/run_folder.hpp has there:
+//
+//   launch.lock          held with flock; holds the pid of the launcher
+//   logs/NODE.log        what a node's process wrote, each line behind the node's name
+//   logs/launch.log      what the launcher had to say
+//   secrets/authority    the run's authority (mode 0700 and 0600), so that a run that is resumed
+//                        goes on with the same one
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "messages/result.hpp"
+#include "transport/identity.hpp"
+#include "transport/socket.hpp"
+
+namespace tracewise {
+
+// One thread uses it.
+class LaunchFolder {
+ public:
+  // Makes or, to resume, opens the folder and locks it. kBadInput: another launcher or process uses
+  // it, it holds a run but is not to be resumed, or the other way round.
+  [[nodiscard]] static Result<std::unique_ptr<LaunchFolder>> open(const std::filesystem::path& root,
+                                                                  bool resume);
+
+  const std::filesystem::path& root() const { return root_; }
+  const RunAuthority& authority() const { return authority_; }
+  bool has_run() const;  // a head has begun it
+
+  // Appends a line to logs/NODE.log. A disk that refuses is not worth a run.
+  void log(const std::string& node, const std::string& line);
+
+  // Removes the folder if this object made it and no run has begun in it.
+  void remove_unused();
+
+ private:
+  LaunchFolder(std::filesystem::path root, Fd lock, RunAuthority authority, bool made)
+      : root_(std::move(root)),
+        lock_(std::move(lock)),
+        authority_(std::move(authority)),
+        made_(made) {}
+
+  const std::filesystem::path root_;
+  const Fd lock_;
+  const RunAuthority authority_;
+  const bool made_;
+  std::map<std::string, std::ofstream> logs_;
+};
+
+}  // namespace tracewise

@@ -1,0 +1,55 @@
+#include "launch/memory_estimate.hpp"
+
+#include "model/file_io.hpp"
+
+namespace tracewise {
+namespace {
+
+constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
+constexpr int64_t kFloatBytes = 4;
+
+int64_t parameters(const ModelConfig& model) {
+  int64_t all = 0;
+  for (const ParameterSpec& spec : parameter_specs(model)) {
+    int64_t size = 1;
+    for (const int64_t side : spec.shape) size *= side;
+    all += size;
+  }
+  return all;
+}
+
+}  // namespace
+
+Result<ModelConfig> read_run_model(const Config& config) {
+  if (config.launch.model_dir.empty())
+    return bad_input("model.dir is not set; it names the Hugging Face folder to start from");
+  const std::filesystem::path file = std::filesystem::path(config.launch.model_dir) / "config.json";
+  TW_ASSIGN(const std::string text, read_file(file, kMaxConfigBytes));
+  TW_ASSIGN(ModelConfig model, parse_model_config(text, file.string()));
+  if (config.launch.model_dtype != ModelDtype::kStored)
+    model.dtype = config.launch.model_dtype == ModelDtype::kFloat32 ? "F32" : "BF16";
+  return model;
+}
+
+MemoryEstimate estimate_memory(const Config& config, const ModelConfig& model, const Seats& seats,
+                               bool learner) {
+  const int64_t element = model.dtype == "F32" ? kFloatBytes : 2;
+  const int64_t weights = parameters(model) * element;
+  MemoryEstimate estimate;
+  estimate.weights = weights * (1 + 2 * int64_t{seats.generators});
+  const EngineOptions& engine = config.engine;
+  const int64_t context = (model.max_context + engine.block_tokens - 1) / engine.block_tokens;
+  const int64_t blocks = engine.kv_blocks > 0 ? engine.kv_blocks : context * engine.max_sequences;
+  estimate.kv_cache = seats.generators * blocks * engine.block_tokens * 2 * model.layers *
+                      model.kv_heads * model.head_dim * element;
+  if (!learner) return estimate;
+  const bool reference = config.trainer.loss.kl_beta > 0 || config.trainer.loss.step_dpo_weight > 0;
+  // The weights that learn, their gradient, the version that is sent, the start weights.
+  const int64_t copies = reference ? 4 : 3;
+  // Both moments, and a master copy of what isn't fp32 itself.
+  const int64_t states = element == kFloatBytes ? 2 : 3;
+  estimate.optimizer = copies * weights + states * kFloatBytes * parameters(model);
+  return estimate;
+}
+
+}  // namespace tracewise

@@ -1,0 +1,123 @@
+#include "launch/node_run.hpp"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include "actors/cluster.hpp"
+#include "launch/build_id.hpp"
+#include "launch/config.hpp"
+#include "launch/parts.hpp"
+#include "launch/stderr_pipe.hpp"
+#include "launch/training.hpp"
+
+namespace tracewise {
+namespace {
+
+std::string host_name() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "this host";
+}
+
+SeatCounts counts(const Seats& seats) { return {seats.generators, seats.tracers, seats.builders}; }
+
+NodeSetup node_setup(const NodeEnvelope& envelope) {
+  NodeSetup setup;
+  setup.identity = envelope.identity;
+  setup.hello.build = envelope.build;
+  setup.hello.run = envelope.run;
+  setup.door = envelope.door;
+  setup.host = envelope.host;
+  setup.membership = envelope.membership;
+  return setup;
+}
+
+Result<RunSummary> run_head(const NodeEnvelope& envelope, std::stop_token stop,
+                            const ReportSink& report) {
+  TW_ASSIGN(Config config, load_config({{}, {}, envelope.head->config}));
+  HeadSetup setup;
+  setup.node = node_setup(envelope);
+  setup.config = envelope.head->config;
+  setup.seats = counts(envelope.seats);
+  setup.expected = envelope.head->expected;
+  setup.on_open = [&report](const NodeAddress& address) {
+    report(HeadAddress{address.host, address.port});
+  };
+  return train_as_head(
+      std::move(config), envelope.head->resume, stop,
+      [&report](const Progress& progress) { report(progress); }, setup);
+}
+
+// Makes a worker's parts of the head's config, and keeps the model: a head that comes again says
+// the same.
+class PartsMaker {
+ public:
+  PartsMaker(const NodeEnvelope& envelope, const ReportSink& report)
+      : envelope_(envelope), report_(report) {}
+
+  Result<WorkerParts> make(const std::string& text) {
+    TW_ASSIGN(Config config, load_config({{}, {}, text}));
+    const auto shared = std::make_shared<const Config>(std::move(config));
+    if (model_ == nullptr || model_dir_ != shared->launch.model_dir) {
+      TW_ASSIGN(ModelFolder model, load(*shared));
+      model_ = std::make_shared<const ModelFolder>(std::move(model));
+      model_dir_ = shared->launch.model_dir;
+    }
+    TW_ASSIGN(RunParts parts, seat_parts(shared, model_, {envelope_.devices, envelope_.threads}));
+    report_(JoinedReport{});
+    return WorkerParts{shared->run, std::move(parts)};
+  }
+
+ private:
+  Result<ModelFolder> load(const Config& config) const {
+    auto model = load_model(config);
+    if (model.ok()) return model;
+    return Error{model.error().error_class,
+                 "host " + host_name() + " cannot load the model: " + model.error().message};
+  }
+
+  const NodeEnvelope& envelope_;
+  const ReportSink& report_;
+  std::string model_dir_;
+  std::shared_ptr<const ModelFolder> model_;  // shared with the engines, which may outlive a run
+};
+
+Result<RunSummary> run_as_worker(const NodeEnvelope& envelope, LauncherLink& link,
+                                 std::stop_token stop, const ReportSink& report) {
+  TW_ASSIGN(const HeadAddress head,
+            link.wait_head(std::chrono::milliseconds(envelope.head_wait_ms)));
+  TW_ASSIGN(const auto log, StderrPipe::open());
+  PartsMaker parts(envelope, report);
+  WorkerSetup setup;
+  setup.node = node_setup(envelope);
+  setup.head = {kHeadName, head.host, head.port};
+  setup.seats = counts(envelope.seats);
+  setup.make_parts = [&parts](const std::string& config) { return parts.make(config); };
+  setup.log_file = log->path();
+  setup.on_event = [&report](const std::string& line) { report(EventReport{line}); };
+  TW_TRY(run_worker(setup, stop));
+  RunSummary summary;
+  summary.interrupted = stop.stop_requested();
+  return summary;
+}
+
+}  // namespace
+
+Result<RunSummary> run_node(const NodeEnvelope& envelope, LauncherLink& link, std::stop_token stop,
+                            const ReportSink& report) {
+  if (envelope.build != build_id()) {
+    return Error{ErrorClass::kUnsupported, "host " + host_name() + " has build " + build_id() +
+                                               " of tracewise, the launcher is build " +
+                                               envelope.build + ": copy the same binary there"};
+  }
+  report(StartedReport{});
+  std::stop_source either;
+  const std::stop_callback by_signal(stop, [&] { either.request_stop(); });
+  const std::stop_callback by_launcher(link.stop(), [&] { either.request_stop(); });
+  return envelope.head ? run_head(envelope, either.get_token(), report)
+                       : run_as_worker(envelope, link, either.get_token(), report);
+}
+
+}  // namespace tracewise

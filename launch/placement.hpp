@@ -1,0 +1,39 @@
+// Which process runs where, by which command: a function of the config alone.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "launch/config.hpp"
+#include "transport/door.hpp"
+
+namespace tracewise {
+
+// What the host that launches brings along.
+struct LaunchHost {
+  std::string binary;     // of this program, absolute
+  std::string host_name;  // under which other hosts reach it
+};
+
+struct PlacedNode {
+  std::string name;
+  std::string host;               // where it runs; empty: Slurm chooses
+  std::string reached_as;         // by others; empty: the name that its host calls itself by
+  std::vector<std::string> argv;  // that the launcher starts on its own host
+  Seats seats;
+  std::vector<std::string> devices;  // as in NodeSpec
+  uint32_t threads = 0;              // as in NodeSpec
+  DoorOptions door;
+};
+
+struct Placement {
+  std::vector<PlacedNode> nodes;  // the head first
+};
+
+// kBadInput: topology in_process has nothing to place.
+[[nodiscard]] Result<Placement> place(const Config& config, const LaunchHost& here);
+
+// A word as /bin/sh reads it back.
+std::string shell_word(const std::string& word);
+
+}  // namespace tracewise

@@ -1,0 +1,95 @@
+#include "launch/placement_print.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "messages/check.hpp"
+
+namespace tracewise {
+namespace {
+
+std::string bytes_text(int64_t bytes) {
+  char text[32];
+  const double mib = static_cast<double>(bytes) / (1 << 20);
+  std::snprintf(text, sizeof text, mib < 1024 ? "%.0f MiB" : "%.1f GiB",
+                mib < 1024 ? mib : mib / 1024);
+  return text;
+}
+
+std::string command_text(const std::vector<std::string>& argv) {
+  std::string text;
+  for (const std::string& word : argv) text += (text.empty() ? "" : " ") + shell_word(word);
+  return text;
+}
+
+std::string devices_text(const PlacedNode& node) {
+  std::string text;
+  for (const std::string& device : node.devices) text += (text.empty() ? "" : " ") + device;
+  return text.empty() ? "-" : text;
+}
+
+// Columns as wide as their widest cell.
+std::string aligned(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths(rows.front().size());
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string out;
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i)
+      line += row[i] + std::string(widths[i] + 2 - row[i].size(), ' ');
+    out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string placement_table(const Placement& placement,
+                            const std::vector<MemoryEstimate>& estimates) {
+  TW_CHECK(placement.nodes.size() == estimates.size(), "an estimate for each node");
+  std::vector<std::vector<std::string>> rows = {{"node", "host", "port", "generators", "tracers",
+                                                 "builders", "devices", "weights", "cache",
+                                                 "learner", "memory"}};
+  std::string commands;
+  for (size_t i = 0; i < estimates.size(); ++i) {
+    const PlacedNode& node = placement.nodes[i];
+    const MemoryEstimate& memory = estimates[i];
+    rows.push_back({node.name, node.host.empty() ? "any" : node.host,
+                    node.door.port == 0 ? "any" : std::to_string(node.door.port),
+                    std::to_string(node.seats.generators), std::to_string(node.seats.tracers),
+                    std::to_string(node.seats.builders), devices_text(node),
+                    bytes_text(memory.weights), bytes_text(memory.kv_cache),
+                    bytes_text(memory.optimizer), bytes_text(memory.total())});
+    commands += node.name + ": " + command_text(node.argv) + "\n";
+  }
+  return aligned(rows) + "\n" + commands;
+}
+
+std::string placement_json(const Placement& placement,
+                           const std::vector<MemoryEstimate>& estimates) {
+  TW_CHECK(placement.nodes.size() == estimates.size(), "an estimate for each node");
+  nlohmann::json nodes = nlohmann::json::array();
+  for (size_t i = 0; i < estimates.size(); ++i) {
+    const PlacedNode& node = placement.nodes[i];
+    const MemoryEstimate& memory = estimates[i];
+    nodes.push_back({{"name", node.name},
+                     {"host", node.host},
+                     {"command", node.argv},
+                     {"port", node.door.port},
+                     {"seats",
+                      {{"generators", node.seats.generators},
+                       {"tracers", node.seats.tracers},
+                       {"builders", node.seats.builders}}},
+                     {"devices", node.devices},
+                     {"memory",
+                      {{"weights", memory.weights},
+                       {"kv_cache", memory.kv_cache},
+                       {"optimizer", memory.optimizer}}}});
+  }
+  return nlohmann::json{{"nodes", nodes}}.dump(1) + "\n";
+}
+
+}  // namespace tracewise

@@ -1,0 +1,15 @@
+// What a launch finds out before it starts anything.
+#pragma once
+
+#include "launch/placement.hpp"
+
+namespace tracewise {
+
+// This program's path and this host's name.
+LaunchHost launch_host();
+
+// The first thing wrong that this host can see, as one sentence: contradictions in the config, a
+// host name that doesn't resolve, a fixed port that is in use here. Blocks for 10 s at most.
+[[nodiscard]] Result<void> check_launch(const Config& config, const Placement& placement);
+
+}  // namespace tracewise
