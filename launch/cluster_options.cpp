@@ -70,9 +70,10 @@ std::string cluster_conflict(const ClusterOptions& cluster) {
   }
   std::set<std::pair<std::string, uint16_t>> doors{{cluster.head.host, cluster.head.port}};
   for (const NodeSpec& node : cluster.nodes) {
-    if (node.port != 0 && !doors.emplace(node.host, node.port).second)
-      return "node " + node.name + " has a port that is another node's, " +
-             std::to_string(node.port);
+    if (node.port != 0 && !doors.emplace(node.host, node.port).second) {
+      return "node " + node.name + " has port " + std::to_string(node.port) + " of host " +
+             node.host + ", which is another node's";
+    }
   }
   const Seats all = all_seats(cluster);
   const auto missing = [](uint32_t count, const char* role) {

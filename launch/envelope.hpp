@@ -36,7 +36,7 @@ struct NodeEnvelope {
   std::vector<std::string> devices;  // one for each generator; empty: as the config says
   uint32_t threads = 0;              // of each generator; 0: as the config says
   DoorOptions door;
-  std::string host;  // under which others reach the door
+  std::string host;  // under which others reach the door; empty: as its host calls itself
   MembershipOptions membership;
   int64_t head_wait_ms = 0;          // for the order that says where the head is
   std::optional<HeadEnvelope> head;  // the head's own

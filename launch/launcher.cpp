@@ -47,9 +47,11 @@ Launcher::Launcher(const LaunchSetup& setup, LaunchFolder* folder)
 
 Result<RunSummary> Launcher::run() {
   TW_TRY(prepare());
+  start_deadline_ = SteadyClock::now() + milliseconds(setup_.config.cluster.membership.join_ms);
   for (auto& [name, node] : nodes_) {
-    if (const auto started = start(node); !started.ok()) return started.error();
+    if (!is_head(node)) TW_TRY(start(node));
   }
+  check_started();
   while (!done_) {
     for (const ChildEvent& event : group_->wait(next_deadline(), setup_.signal_fd)) handle(event);
     read_signals();
@@ -64,7 +66,7 @@ Result<void> Launcher::prepare() {
   for (const PlacedNode& placed : setup_.placement.nodes) {
     TW_ASSIGN(Identity identity, folder_->authority().issue(placed.name, kIdentityDays));
     run_id_ = run_id(identity.authority_pem);
-    nodes_[placed.name] = {placed, std::move(identity), false, false, {}, {}, {}};
+    nodes_[placed.name] = {placed, std::move(identity), false, false, false, {}, {}, {}};
   }
   return {};
 }
@@ -95,7 +97,11 @@ NodeEnvelope Launcher::envelope_for(const Node& node) const {
 }
 
 Result<void> Launcher::start(Node& node) {
-  node.started = false;
+  node.started = node.is_in = false;
+  if (is_head(node)) {
+    begun_ = false;
+    for (auto& [name, other] : nodes_) other.is_in = false;
+  }
   node.end.reset();
   node.last_words.clear();
   node.again.reset();
@@ -117,8 +123,11 @@ void Launcher::handle(const ChildEvent& event) {
 }
 
 void Launcher::on_report(Node& node, const NodeReport& report) {
-  if (std::holds_alternative<StartedReport>(report)) node.started = true;
-  if (std::holds_alternative<JoinedReport>(report)) node.has_joined = true;
+  if (std::holds_alternative<StartedReport>(report)) {
+    node.started = true;
+    check_started();
+  }
+  if (std::holds_alternative<JoinedReport>(report)) joined(node);
   if (const auto* progress = std::get_if<Progress>(&report)) {
     if (setup_.on_progress) setup_.on_progress(*progress);
   }
@@ -133,6 +142,30 @@ void Launcher::on_report(Node& node, const NodeReport& report) {
       if (!is_head(other)) group_->write(name, to_line(NodeOrder{head_address_, false}));
     }
   }
+}
+
+void Launcher::check_started() {
+  if (head_begun_ || phase_ != Phase::kRunning) return;
+  const auto late = std::ranges::find_if(nodes_, [this](const auto& entry) {
+    return !is_head(entry.second) && !entry.second.started;
+  });
+  if (late == nodes_.end()) {
+    head_begun_ = true;
+    if (const auto started = start(head()); !started.ok()) begin_stop(started.error());
+  } else if (SteadyClock::now() >= start_deadline_) {
+    begin_stop(Error{ErrorClass::kDeadline,
+                     "node " + late->first + " did not start within " +
+                         std::to_string(setup_.config.cluster.membership.join_ms) +
+                         " ms (cluster.join_ms)" +
+                         (late->second.last_words.empty() ? "" : ": " + late->second.last_words)});
+  }
+}
+
+void Launcher::joined(Node& node) {
+  node.has_joined = node.is_in = true;
+  begun_ = begun_ || std::ranges::all_of(nodes_, [this](const auto& entry) {
+             return is_head(entry.second) || entry.second.is_in;
+           });
 }
 
 // Why a process that ended without success did.
@@ -201,6 +234,7 @@ void Launcher::tick() {
     if (phase_ != Phase::kRunning || !node.again || now < *node.again) continue;
     if (const auto started = start(node); !started.ok()) begin_stop(started.error());
   }
+  check_started();
   if (phase_ == Phase::kStopping && now >= phase_deadline_) {
     finish(Error{ErrorClass::kDeadline,
                  "the head did not stop within deadlines.stop_ms and deadlines.exit_ms"});
@@ -221,11 +255,17 @@ void Launcher::read_signals() {
   }
 }
 
-// The head ends the run, with a checkpoint, and with it the other nodes.
+// The head ends the run, with a checkpoint, and with it the other nodes. Before it has begun there
+// is nothing to be kept.
 void Launcher::begin_stop(std::optional<Error> why) {
   if (phase_ != Phase::kRunning) return;
-  phase_ = Phase::kStopping;
   if (why) outcome_ = std::move(*why);
+  if (!begun_) {
+    finish(Error{ErrorClass::kCancelled, "stopped before the run began"});
+    done_ = true;
+    return;
+  }
+  phase_ = Phase::kStopping;
   const Deadlines& deadlines = setup_.config.run.deadlines;
   phase_deadline_ =
       SteadyClock::now() + milliseconds(deadlines.stop_ms + deadlines.exit_ms) + kLeaveMargin;
@@ -253,6 +293,7 @@ void Launcher::begin_end() {
 TimePoint Launcher::next_deadline() const {
   TimePoint next = SteadyClock::now() + std::chrono::seconds(60);
   if (phase_ != Phase::kRunning) return std::min(next, phase_deadline_);
+  if (!head_begun_) next = std::min(next, start_deadline_);
   for (const auto& [name, node] : nodes_) {
     if (node.again) next = std::min(next, *node.again);
   }

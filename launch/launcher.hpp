@@ -52,6 +52,7 @@ class Launcher {
     Identity identity;
     bool started = false;            // this process has read its envelope
     bool has_joined = false;         // some process of the node was taken in
+    bool is_in = false;              // this process was taken in by this process of the head
     std::optional<EndReport> end;    // of this process
     std::string last_words;          // its last line on standard error
     std::optional<TimePoint> again;  // when it is started again
@@ -75,6 +76,8 @@ class Launcher {
   void begin_end();
   void finish(Result<RunSummary> outcome);
   TimePoint next_deadline() const;
+  void joined(Node& node);
+  void check_started();
   bool is_head(const Node& node) const { return node.placed.name == kHeadName; }
   Node& head() { return nodes_.at(kHeadName); }
   void say(const std::string& line);
@@ -90,6 +93,9 @@ class Launcher {
   uint32_t node_restarts_left_;
   uint32_t head_restarts_left_;
   Phase phase_ = Phase::kRunning;
+  TimePoint start_deadline_;  // until which every other node must have started
+  bool head_begun_ = false;   // the head was started, because they have
+  bool begun_ = false;        // this process of the head had all nodes: it trains
   TimePoint phase_deadline_;
   bool done_ = false;
   std::optional<Result<RunSummary>> outcome_;  // the first one counts

@@ -29,7 +29,7 @@ NodeSetup node_setup(const NodeEnvelope& envelope) {
   setup.hello.build = envelope.build;
   setup.hello.run = envelope.run;
   setup.door = envelope.door;
-  setup.host = envelope.host;
+  setup.host = envelope.host.empty() ? host_name() : envelope.host;
   setup.membership = envelope.membership;
   return setup;
 }

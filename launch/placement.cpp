@@ -23,8 +23,9 @@ std::vector<std::string> ssh_words(const SshOptions& ssh, const std::string& hos
   words.insert(words.end(), ssh.options.begin(), ssh.options.end());
   if (!ssh.user.empty()) words.insert(words.end(), {"-l", ssh.user});
   if (ssh.port != 0) words.insert(words.end(), {"-p", std::to_string(ssh.port)});
-  words.insert(words.end(), {host, std::string("exec ") + kRemoteEnvironment + " " +
-                                       shell_word(binary) + " node"});
+  words.insert(
+      words.end(),
+      {"--", host, std::string("exec ") + kRemoteEnvironment + " " + shell_word(binary) + " node"});
   return words;
 }
 

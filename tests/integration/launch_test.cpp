@@ -138,13 +138,95 @@ TEST_CASE("a killed node is started again, and a killed head resumes the run") {
   };
   REQUIRE(wait_until([&] { return joined() == 4; }));
   ::kill(head, SIGKILL);
-  REQUIRE(wait_until([&] { return joined() == 7; }));
+  const bool all_joined = wait_until([&] { return joined() == 7; });
+  INFO(run.process.out() << slurp(run.root / "logs/head.log") << slurp(run.root / "logs/node.log"));
+  REQUIRE(all_joined);
   const long steps = run.steps();
   REQUIRE(wait_until([&] { return run.steps() > steps; }));
   run.process.signal(SIGINT);
   CHECK(run.process.wait(std::chrono::seconds(15)) == 130);
   INFO(run.process.out() << run.process.err());
   CHECK(count_alive(descendants(run.process.pid())) == 0);
+}
+
+namespace {
+
+// Programs called ssh and srun that run the remote command here, whatever the host.
+class FakeRemotes {
+ public:
+  explicit FakeRemotes(const Task& task) : path_(::getenv("PATH")) {
+    fs::create_directories(task / "bin");
+    put(task / "bin/ssh", "for word; do :; done; exec /bin/sh -c \"$word\"");
+    put(task / "bin/srun",
+        "while case $1 in --*) :;; *) false;; esac; do shift; done; exec \"$@\"");
+    ::setenv("PATH", ((task / "bin").string() + ":" + path_).c_str(), 1);
+  }
+  ~FakeRemotes() { ::setenv("PATH", path_.c_str(), 1); }
+
+ private:
+  static void put(const fs::path& file, const std::string& script) {
+    REQUIRE(write_file(file, "#!/bin/sh\n" + script + "\n").ok());
+    fs::permissions(file, fs::perms::owner_all);
+  }
+  const std::string path_;
+};
+
+const Words kBySsh = {"cluster.topology=ssh", "cluster.head.host=127.0.0.1",
+                      "cluster.nodes=[{name=\"gen0\",host=\"127.0.0.1\",generators=1},"
+                      "{name=\"trace0\",host=\"127.0.0.1\",tracers=1}]"};
+
+// A copy of the binary that is another build: its build id is another.
+fs::path other_build(const Task& task, const std::string& build) {
+  std::string id;
+  for (size_t i = 0; i < build.size(); i += 2)
+    id += static_cast<char>(std::stoi(build.substr(i, 2), nullptr, 16));
+  std::string bytes = slurp(TRACEWISE_BINARY);
+  const auto at = bytes.find(id);
+  REQUIRE(at != std::string::npos);
+  bytes[at] = static_cast<char>(bytes[at] ^ 1);
+  const fs::path file = task / "other";
+  REQUIRE(write_file(file, bytes).ok());
+  fs::permissions(file, fs::perms::owner_all);
+  return file;
+}
+
+}  // namespace
+
+TEST_CASE("a run whose nodes are reached through ssh or srun gives the same weights") {
+  const Task task;
+  const FakeRemotes remotes(task);
+  REQUIRE(task.run("one", task.train("one", {"optimizer.schedule=constant"})) == 0);
+  for (const std::string topology : {"ssh", "slurm"}) {
+    Words sets = kBySsh;
+    sets.push_back("cluster.topology=" + topology);
+    if (topology == "slurm") {
+      Process outside(launch(task, topology, sets), task / "outside");
+      CHECK(outside.wait() == 2);
+      CHECK(one_line(outside).find("allocation") != std::string::npos);
+      ::setenv("SLURM_JOB_ID", "1", 1);
+    }
+    Process process(launch(task, topology, sets), task / (topology + "-launch"));
+    CHECK(process.wait() == 0);
+    INFO(process.out() << process.err());
+    CHECK(task.weights(topology) == task.weights("one"));
+  }
+  ::unsetenv("SLURM_JOB_ID");
+}
+
+TEST_CASE("another build's binary on a host is refused, and both builds are named") {
+  const Task task;
+  const FakeRemotes remotes(task);
+  const std::string version = run_tracewise({"--version"}).out;
+  const std::string build = version.substr(version.find("build ") + 6, 40);
+  Words sets = kBySsh;
+  sets.push_back("cluster.binary=" + other_build(task, build).string());
+  Process process(launch(task, "other-run", sets), task / "other-launch");
+  CHECK(process.wait(std::chrono::seconds(20)) == 2);
+  const std::string err = one_line(process);
+  CHECK(err.find(build) != std::string::npos);
+  CHECK(err.find("build " + build.substr(2)) == std::string::npos);
+  CHECK(err.find(build.substr(2), err.find(build.substr(2)) + 1) != std::string::npos);
+  CHECK_FALSE(fs::exists(task / "other-run/run.db"));
 }
 
 TEST_CASE("what is wrong with a launch is one sentence before anything starts") {

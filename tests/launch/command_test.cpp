@@ -113,6 +113,28 @@ TEST_CASE("config picks a group, leaves comments out and refuses an unknown pref
         "advantage.beta?\n");
 }
 
+TEST_CASE("--version shows the build id that the linker wrote into the binary") {
+  const std::string out = run_tracewise({"--version"}).out;
+  const auto at = out.find(", build ");
+  REQUIRE(at != std::string::npos);
+  const std::string id = out.substr(at + 8, out.find('\n') - at - 8);
+  REQUIRE(id.size() == 40);
+  // The note: sizes of name and description, type 3, "GNU", and the id's 20 bytes.
+  std::string note("\4\0\0\0\24\0\0\0\3\0\0\0GNU\0", 16);
+  for (size_t i = 0; i < id.size(); i += 2)
+    note += static_cast<char>(std::stoi(id.substr(i, 2), nullptr, 16));
+  CHECK(slurp(TRACEWISE_BINARY).find(note) != std::string::npos);
+}
+
+TEST_CASE("node is for launchers: without an envelope it says so") {
+  const Finished finished = run_tracewise({"node"}, "hello\n");
+  CHECK(finished.exit_code == 2);
+  CHECK(finished.err ==
+        "tracewise: standard input does not begin with a launcher's envelope; tracewise launch "
+        "writes it\n");
+  CHECK(run_tracewise({"node", "--help"}).exit_code == 0);
+}
+
 TEST_CASE("docs/config.md is what config --markdown prints") {
   const std::string docs = slurp(TRACEWISE_SOURCE_DIR "/docs/config.md");
   const auto tables = docs.find("## [");
