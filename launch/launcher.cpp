@@ -63,6 +63,8 @@ Result<RunSummary> Launcher::run() {
 
 Result<void> Launcher::prepare() {
   TW_ASSIGN(group_, ProcessGroup::create());
+  const DoorOptions& door = setup_.placement.nodes.front().door;
+  TW_ASSIGN(head_port_, hold_port(door.address, door.port));
   for (const PlacedNode& placed : setup_.placement.nodes) {
     TW_ASSIGN(Identity identity, folder_->authority().issue(placed.name, kIdentityDays));
     run_id_ = run_id(identity.authority_pem);
@@ -85,10 +87,9 @@ NodeEnvelope Launcher::envelope_for(const Node& node) const {
   envelope.membership = cluster.membership;
   envelope.head_wait_ms = setup_.config.run.deadlines.start_ms;
   if (!is_head(node)) return envelope;
-  if (head_address_) {  // where the nodes look for the one that starts again
-    envelope.door.port = head_address_->port;
-    envelope.door.fixed_port = true;
-  }
+  // Where the nodes look for the one that starts again, too.
+  envelope.door.port = head_port_.port;
+  envelope.door.fixed_port = true;
   envelope.head = HeadEnvelope{config_text_, resume_, {}};
   for (const auto& [name, other] : nodes_) {
     if (!is_head(other)) envelope.head->expected.push_back(name);

@@ -21,6 +21,7 @@
 
 #include "actors/run_control.hpp"
 #include "launch/envelope.hpp"
+#include "launch/held_port.hpp"
 #include "launch/launch_folder.hpp"
 #include "launch/placement.hpp"
 #include "launch/process_group.hpp"
@@ -88,6 +89,7 @@ class Launcher {
   std::map<std::string, Node> nodes_;
   std::string run_id_;
   std::string config_text_;
+  HeldPort head_port_;
   std::optional<HeadAddress> head_address_;
   bool resume_;
   uint32_t node_restarts_left_;

@@ -47,6 +47,7 @@ class Launch {
     for (const auto& [name, script] : {std::pair("head", head), std::pair("gen0", node)}) {
       PlacedNode placed;
       placed.name = name;
+      placed.door.address = "127.0.0.1";
       placed.host = "h." + std::string(name);
       placed.argv = {"/bin/sh", "-c", script, dir_.path().string()};
       setup_.placement.nodes.push_back(placed);
@@ -217,10 +218,10 @@ TEST_CASE("a head that dies is started again at its old port and resumes what it
   }
   REQUIRE(envelopes.size() == 3);
   CHECK_FALSE(envelopes[0].head->resume);
-  CHECK_FALSE(envelopes[0].door.fixed_port);
+  CHECK(envelopes[0].door.port > 0);
+  CHECK(envelopes[0].door.fixed_port);
   CHECK_FALSE(envelopes[1].head->resume);
-  CHECK(envelopes[1].door.port == 4000);
-  CHECK(envelopes[1].door.fixed_port);
+  CHECK(envelopes[1].door.port == envelopes[0].door.port);
   CHECK(envelopes[2].head->resume);
   CHECK(envelopes[2].head->expected == std::vector<std::string>{"gen0"});
   CHECK(envelopes[2].identity == envelopes[0].identity);
@@ -271,6 +272,22 @@ TEST_CASE("a signal stops the head in order, a second one all at once") {
     REQUIRE_FALSE(outcome.ok());
     CHECK(outcome.error().error_class == ErrorClass::kCancelled);
   }
+}
+
+TEST_CASE("a held port goes to nobody but who asks for it by number") {
+  auto held = hold_port("127.0.0.1", 0);
+  REQUIRE(held.ok());
+  REQUIRE(held->port > 0);
+  {
+    const auto listener = listen_on("127.0.0.1", held->port, held->port);
+    REQUIRE(listener.ok());
+    const auto second = hold_port("127.0.0.1", held->port);
+    REQUIRE_FALSE(second.ok());
+    CHECK(second.error().message ==
+          "port " + std::to_string(held->port) + " on 127.0.0.1 is in use");
+  }
+  CHECK(listen_on("127.0.0.1", held->port, held->port).ok());  // again, after its first owner
+  CHECK_FALSE(hold_port("here", 0).ok());
 }
 
 TEST_CASE("a launch folder has one launcher, and goes when no run has begun in it") {
