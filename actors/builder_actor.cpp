@@ -4,6 +4,8 @@
 #include <optional>
 #include <variant>
 
+#include "actors/parts.hpp"
+
 namespace tracewise {
 
 std::vector<float> step_advantages(const TracedRollout& traced, const SampleGroup& group) {
@@ -91,7 +93,16 @@ void BuilderShell::hand_on() {
     groups.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
   }
-  if (!groups.empty()) send(peers_.learner, setup_.index, std::move(groups));
+  in_parts(
+      std::move(groups),
+      [](const GroupParcel& parcel) {
+        size_t tokens = 0;
+        for (const AdvantageRollout& r : parcel.group.rollouts) tokens += r.tokens.size();
+        return tokens;
+      },
+      [this](std::vector<GroupParcel> part) {
+        send(peers_.learner, setup_.index, std::move(part));
+      });
 }
 
 }  // namespace tracewise

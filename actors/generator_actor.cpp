@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "actors/parts.hpp"
+
 namespace tracewise {
 namespace {
 
@@ -196,7 +198,12 @@ void GeneratorShell::hand_on() {
       lane.waiting.pop_front();
       leave(rollouts.back().key, handed);
     }
-    if (!rollouts.empty()) send_to(peers_.tracers, tracer, setup_.index, std::move(rollouts));
+    in_parts(
+        std::move(rollouts),
+        [](const Rollout& r) { return r.prompt.tokens.size() + r.tokens.size(); },
+        [&, to = tracer](std::vector<Rollout> part) {
+          send_to(peers_.tracers, to, setup_.index, std::move(part));
+        });
   }
   report(std::move(handed));
 }

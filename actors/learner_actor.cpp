@@ -203,9 +203,10 @@ void LearnerShell::announce(uint32_t generator, const GeneratorActor& actor) {
             // A generator that died is the supervisor's to replace.
             if (error != caf::sec::request_timeout || peers_.generators.count(generator) == 0)
               return;
-            fail({ErrorClass::kDeadline, wait + " was not acknowledged within " +
-                                             std::to_string(setup_.options.deadlines.weights_ms) +
-                                             " ms (deadlines.weights_ms)"});
+            report_lost({Role::kGenerator, generator},
+                        wait + " was not acknowledged within " +
+                            std::to_string(setup_.options.deadlines.weights_ms) +
+                            " ms (deadlines.weights_ms)");
           });
 }
 

@@ -151,11 +151,11 @@ class LinkScribe final : public caf::io::scribe {
 
 }  // namespace
 
-void use_links(caf::actor_system_config& config, int64_t heartbeat_ms, int64_t lost_ms) {
+void use_links(caf::actor_system_config& config, const MembershipOptions& membership) {
+  using std::chrono::milliseconds;
   config.load<caf::io::middleman>();
-  config.set("middleman.heartbeat-interval",
-             caf::timespan(std::chrono::milliseconds(heartbeat_ms)));
-  config.set("middleman.connection-timeout", caf::timespan(std::chrono::milliseconds(lost_ms)));
+  config.set("middleman.heartbeat-interval", caf::timespan(milliseconds(membership.heartbeat_ms)));
+  config.set("middleman.connection-timeout", caf::timespan(milliseconds(2 * membership.lost_ms)));
 }
 
 class Links::Impl {

@@ -8,14 +8,16 @@
 #include <memory>
 #include <string>
 
+#include "actors/membership.hpp"
 #include "messages/result.hpp"
 #include "transport/tls.hpp"
 
 namespace tracewise {
 
 // Sets what CAF must know before its actor system exists: the io module, and after how long a
-// silent connection counts as lost. Heartbeats keep a healthy one from being silent.
-void use_links(caf::actor_system_config& config, int64_t heartbeat_ms, int64_t lost_ms);
+// silent connection counts as broken. Heartbeats keep a healthy one from being silent; the head has
+// given up a silent node before its links break (actors/membership.hpp).
+void use_links(caf::actor_system_config& config, const MembershipOptions& membership);
 
 // Any thread may call. Outlives neither the actor system nor the streams' users: destroy it before
 // the system.

@@ -37,7 +37,7 @@ class Node {
         services_(std::make_shared<NodeServices>()) {
     if (head == nullptr) return;
     head_ = *head;
-    use_links(config_, head->node.membership.heartbeat_ms, head->node.membership.lost_ms);
+    use_links(config_, head->node.membership);
   }
 
   Result<void> open(bool resume);

@@ -83,6 +83,11 @@ class Shell : public Handle::base {
     if (found != actors.end()) this->send(found->second, std::forward<Ts>(message)...);
   }
 
+  // Tells the supervisor that the actor of `seat` was waited for in vain.
+  void report_lost(const Seat& seat, const std::string& reason) {
+    this->send(context_.supervisor, lost_atom::value, seat, reason);
+  }
+
   // Tells the supervisor why, and ends this actor.
   void fail(const Error& error) {
     report(error);

@@ -181,6 +181,8 @@ using SupervisorActor = caf::typed_actor<
     caf::reacts_to<start_atom, Peers>,
     // Name, class of the error, sentence.
     caf::reacts_to<failed_atom, std::string, uint8_t, std::string>,
+    // Learner: nothing is heard of a seat's actor, and why that matters.
+    caf::reacts_to<lost_atom, Seat, std::string>,
     // A node comes, can be given seats, is alive, goes.
     caf::replies_to<join_atom, NodeAddress>::with<Welcome>, caf::reacts_to<ready_atom, NodeOffer>,
     caf::reacts_to<pong_atom, std::string, uint64_t>, caf::reacts_to<leave_atom, std::string>,

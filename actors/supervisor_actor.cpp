@@ -23,6 +23,19 @@ void remove(const Seat& seat, Peers& peers) {
   }
 }
 
+// f(the seat's actor, the handles of its role).
+template <class F>
+void with_actor(const Seat& seat, const Hired& hired, Peers& peers, F f) {
+  switch (seat.role) {
+    case Role::kGenerator:
+      return f(hired.generator, peers.generators);
+    case Role::kTracer:
+      return f(hired.tracer, peers.tracers);
+    case Role::kBuilder:
+      return f(hired.builder, peers.builders);
+  }
+}
+
 }  // namespace
 
 SupervisorShell::behavior_type SupervisorShell::make_behavior() {
@@ -37,6 +50,10 @@ SupervisorShell::behavior_type SupervisorShell::make_behavior() {
         seen();
         last_words_[name] = {static_cast<ErrorClass>(error_class), message};
         services().log->warn(name + ": " + message);
+      },
+      [this](lost_atom, const Seat& seat, const std::string& reason) {
+        seen();
+        give_up(seat, reason);
       },
       [this](join_atom, const NodeAddress& address) {
         seen();
@@ -102,23 +119,6 @@ void SupervisorShell::hire(Role role, const std::string& node) {
               lose_node(node, "it did not make an actor for " + name_of(seat));
           });
 }
-
-// What a seat's role makes of its actor: f(handle, the handles of that role).
-namespace {
-
-template <class F>
-void with_actor(const Seat& seat, const Hired& hired, Peers& peers, F f) {
-  switch (seat.role) {
-    case Role::kGenerator:
-      return f(hired.generator, peers.generators);
-    case Role::kTracer:
-      return f(hired.tracer, peers.tracers);
-    case Role::kBuilder:
-      return f(hired.builder, peers.builders);
-  }
-}
-
-}  // namespace
 
 void SupervisorShell::hired(const Seat& seat, const std::string& node, const Hired& actor) {
   hired_[seat] = actor;
@@ -262,6 +262,16 @@ void SupervisorShell::on_down(const caf::down_msg& down) {
                        " restarts are left");
   lose(*who.seat, reason.message, true);
   hire(who.seat->role, who.node);
+}
+
+// Somebody waited for a seat's actor in vain. On another node that costs the node; here its thread
+// cannot be had back, so the run ends.
+void SupervisorShell::give_up(const Seat& seat, const std::string& reason) {
+  if (stopping_ || hired_.count(seat) == 0) return;
+  for (const auto& [name, node] : nodes_) {
+    if (node.seats.count(seat) > 0) return lose_node(std::string(name), reason);
+  }
+  end_run({ErrorClass::kDeadline, reason});
 }
 
 // The coordinator hears of the loss first: it sends no more work that way. Nobody waits for the

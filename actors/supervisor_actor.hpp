@@ -82,6 +82,7 @@ class SupervisorShell final : public Shell<SupervisorActor> {
   void told(uint64_t epoch, const std::string& name);
   void end_all(const std::string& why);
   void on_down(const caf::down_msg& down);
+  void give_up(const Seat& seat, const std::string& reason);
   void lose(const Seat& seat, const std::string& reason, bool blame);
   void end_run(Error error);
 

@@ -3,7 +3,16 @@
 #include <algorithm>
 #include <string>
 
+#include "actors/parts.hpp"
+
 namespace tracewise {
+namespace {
+
+size_t tokens_of(const TracedRollout& t) {
+  return t.rollout.prompt.tokens.size() + t.rollout.tokens.size();
+}
+
+}  // namespace
 
 TracerShell::behavior_type TracerShell::make_behavior() {
   return {
@@ -103,7 +112,8 @@ void TracerShell::pass_on(std::vector<Tracer::Output> outputs) {
   for (auto& [generator, leases] : releases) {
     send_to(peers_.generators, generator, release_atom::value, std::move(leases));
   }
-  if (!measured.empty()) send(peers_.coordinator, std::move(measured));
+  in_parts(std::move(measured), tokens_of,
+           [this](std::vector<TracedRollout> part) { send(peers_.coordinator, std::move(part)); });
   hand_on();
   schedule();
 }
@@ -115,7 +125,9 @@ void TracerShell::hand_on() {
       traced.push_back(std::move(lane.waiting.front()));
       lane.waiting.pop_front();
     }
-    if (!traced.empty()) send_to(peers_.builders, builder, setup_.index, std::move(traced));
+    in_parts(std::move(traced), tokens_of, [&, to = builder](std::vector<TracedRollout> part) {
+      send_to(peers_.builders, to, setup_.index, std::move(part));
+    });
   }
 }
 

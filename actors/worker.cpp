@@ -29,7 +29,7 @@ bool may_pass(const Error& error) {
 class Worker {
  public:
   explicit Worker(const WorkerSetup& setup) : setup_(setup) {
-    use_links(config_, setup.node.membership.heartbeat_ms, setup.node.membership.lost_ms);
+    use_links(config_, setup.node.membership);
   }
 
   Result<void> open();

@@ -53,6 +53,9 @@ Result<std::vector<BenchResult>> bench_train(const BenchOptions& options);
 Result<std::vector<BenchResult>> bench_probe(const BenchOptions& options);
 // Steps/s of a run of the actors against the same parts called in a plain loop.
 Result<std::vector<BenchResult>> bench_actors(const BenchOptions& options);
+// GB/s of weights from a learner to a generator on this host, by shared memory against memcpy and
+// over TLS on loopback against plain TLS sockets.
+Result<std::vector<BenchResult>> bench_weights(const BenchOptions& options);
 
 // The list for scripts: [{"name", "value", "unit", "reference", "reference_value", "ratio",
 // "spread", "goal", "met"}].

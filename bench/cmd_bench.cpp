@@ -31,7 +31,7 @@ Result<void> check_names(const std::vector<std::string>& names) {
     for (const bench::NamedBenchmark& b : bench::benchmarks()) known = known || name == b.name;
     if (!known)
       return bad_input("there is no benchmark " + name +
-                       "; there are decode, train, probe and actors");
+                       "; there are decode, train, probe, actors and weights");
   }
   return {};
 }
@@ -49,7 +49,7 @@ int cmd_bench(const Args& args) {
   std::vector<std::string> names;
   std::filesystem::path json;
   bool check = false;
-  app.add_option("names", names, "decode, train, probe, actors; none: all");
+  app.add_option("names", names, "decode, train, probe, actors, weights; none: all");
   app.add_option("--json", json, "also write the results here")->type_name("FILE");
   app.add_option("--threads", options.threads, "compute threads of both sides")
       ->capture_default_str()

@@ -8,6 +8,17 @@ std::optional<uint64_t> ChunkBook::take() {
   return std::nullopt;
 }
 
+void ChunkBook::arrived(uint64_t chunk) {
+  ++here_;
+  ahead_.insert(chunk);
+}
+
+std::optional<uint64_t> ChunkBook::follow() {
+  if (ahead_.empty() || *ahead_.begin() != followed_) return std::nullopt;
+  ahead_.erase(ahead_.begin());
+  return followed_++;
+}
+
 bool ChunkBook::spoiled(uint64_t chunk) {
   if (++spoils_[chunk] >= max_attempts_) return false;
   put_back(chunk);

@@ -82,7 +82,7 @@ class NodeReceiver final : public WeightsReceiver {
                       place.host_id == options_.host_id;
     if (near) {
       if (aborted(wanted.manifest.epoch)) return aborted_error(wanted.manifest);
-      auto mapped = map_segment(wanted);
+      auto mapped = segments_.map(wanted);
       if (aborted(wanted.manifest.epoch)) return aborted_error(wanted.manifest);
       if (mapped.ok()) return FetchedWeights{std::move(*mapped), "shm"};
       if (mapped.error().error_class != ErrorClass::kUnsupported) return mapped.error();
@@ -109,6 +109,7 @@ class NodeReceiver final : public WeightsReceiver {
 
   const NodeReceiverOptions options_;
   const std::unique_ptr<WeightsReceiver> tcp_;
+  SegmentReader segments_;
   std::mutex mutex_;
   uint64_t first_live_epoch_ = 0;
 };

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <string>
 
@@ -53,7 +54,7 @@ bool set_lock(int fd, short type) {
 }
 
 // Maps `bytes` of `fd` at an address that large pages can begin at; null: errno says why.
-std::byte* map(int fd, uint64_t bytes, int protection) {
+std::byte* map_pages(int fd, uint64_t bytes, int protection) {
   void* const room = ::mmap(nullptr, bytes + kLargePage, PROT_NONE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (room == MAP_FAILED) return nullptr;
@@ -84,7 +85,7 @@ Result<std::unique_ptr<Segment>> Segment::create(uint64_t bytes) {
   Fd fd(::memfd_create("tracewise-weights", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd) return unsupported(failed("no memory can be shared with other processes"));
   if (::ftruncate(fd.get(), static_cast<off_t>(all)) != 0) return no_memory("no room", bytes);
-  std::byte* const start = map(fd.get(), all, PROT_READ | PROT_WRITE);
+  std::byte* const start = map_pages(fd.get(), all, PROT_READ | PROT_WRITE);
   if (start == nullptr) return no_memory("cannot map", bytes);
   std::unique_ptr<Segment> segment(new Segment(std::move(fd), start, all, bytes));
   // All pages now: a lack of memory is an error here, and a signal (SIGBUS) later. Older kernels
@@ -133,15 +134,33 @@ void Segment::withdraw() { header().offered.store(0, std::memory_order_release);
 
 namespace {
 
+// A receiver's view of a segment.
+struct Mapping {
+  Mapping(Fd opened, const struct stat& file, uint64_t mapped_bytes, const std::byte* mapped)
+      : fd(std::move(opened)),
+        device(file.st_dev),
+        inode(file.st_ino),
+        bytes(mapped_bytes),
+        start(mapped) {}
+  ~Mapping() { ::munmap(const_cast<std::byte*>(start), bytes); }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+
+  const Fd fd;  // the lock is its
+  const dev_t device;
+  const ino_t inode;
+  const uint64_t bytes;
+  const std::byte* const start;
+};
+
 // Ours if it has the seals: then it is a memfd, and no reader of it can be hurt by its owner.
-Result<Fd> open_segment(const WeightsPlace& place, uint64_t bytes) {
+Result<Fd> open_segment(const WeightsPlace& place, uint64_t bytes, struct stat& file) {
   const std::string path = "/proc/" + std::to_string(place.pid) + "/fd/" + std::to_string(place.fd);
   Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return unsupported(failed(("the shared memory " + path + " cannot be opened").c_str()));
   const int seals = ::fcntl(fd.get(), F_GET_SEALS);
-  struct stat file {};
   if (seals < 0 || (seals & kSeals) != kSeals || ::fstat(fd.get(), &file) != 0 ||
-      static_cast<uint64_t>(file.st_size) < kHeaderBytes + bytes) {
+      static_cast<uint64_t>(file.st_size) < bytes) {
     return unsupported(path + " is no shared memory of the learner's any more");
   }
   return fd;
@@ -166,20 +185,54 @@ Result<void> check_header(const SegmentHeader& header, const WeightsManifest& wa
 
 }  // namespace
 
-Result<WeightsBuffer> map_segment(const WeightsReady& wanted) {
+struct SegmentReader::State {
+  std::mutex mutex;
+  std::unique_ptr<Mapping> idle;  // the last that was let go of
+  bool closed = false;            // the reader is gone
+
+  // The idle mapping, if it is of the segment `file`.
+  std::unique_ptr<Mapping> take_idle(const struct stat& file, uint64_t bytes) {
+    const std::lock_guard lock(mutex);
+    if (!idle || idle->device != file.st_dev || idle->inode != file.st_ino || idle->bytes != bytes)
+      return nullptr;
+    return std::move(idle);
+  }
+
+  void give_back(std::unique_ptr<Mapping> mapping) {
+    TW_CHECK(set_lock(mapping->fd.get(), F_UNLCK), "a lock of one's own can be dropped");
+    const std::lock_guard lock(mutex);
+    if (!closed) std::swap(idle, mapping);
+  }
+};
+
+SegmentReader::SegmentReader() : state_(std::make_shared<State>()) {}
+
+SegmentReader::~SegmentReader() {
+  const std::lock_guard lock(state_->mutex);
+  state_->closed = true;
+  state_->idle.reset();
+}
+
+Result<WeightsBuffer> SegmentReader::map(const WeightsReady& wanted) {
   const WeightsManifest& manifest = wanted.manifest;
-  TW_ASSIGN(const Fd fd, open_segment(wanted.place, manifest.bytes));
-  if (!set_lock(fd.get(), F_RDLCK)) {
+  const uint64_t all = kHeaderBytes + manifest.bytes;
+  struct stat file {};
+  TW_ASSIGN(Fd fd, open_segment(wanted.place, all, file));
+  auto mapping = state_->take_idle(file, all);
+  if (!mapping) {
+    const std::byte* const start = map_pages(fd.get(), all, PROT_READ);
+    if (start == nullptr) return unsupported(failed("the shared memory cannot be mapped"));
+    mapping = std::make_unique<Mapping>(std::move(fd), file, all, start);
+  }
+  if (!set_lock(mapping->fd.get(), F_RDLCK)) {
     return Error{ErrorClass::kCancelled, name_of(manifest) + " was replaced"};
   }
-  const uint64_t all = kHeaderBytes + manifest.bytes;
-  std::byte* const start = map(fd.get(), all, PROT_READ);
-  if (start == nullptr) return unsupported(failed("the shared memory cannot be mapped"));
-  // The mapping keeps the file description and with it the lock, although `fd` is closed here.
-  std::shared_ptr<const std::byte[]> mapping(
-      start, [all](const std::byte* p) { ::munmap(const_cast<std::byte*>(p), all); });
+  const std::byte* const start = mapping->start;
+  const std::shared_ptr<const std::byte[]> content(
+      start + kHeaderBytes, [state = state_, held = mapping.release()](const std::byte*) {
+        state->give_back(std::unique_ptr<Mapping>(held));
+      });
   TW_TRY(check_header(*reinterpret_cast<const SegmentHeader*>(start), manifest));
-  const std::shared_ptr<const std::byte[]> content(mapping, start + kHeaderBytes);
   if (xxh3({content.get(), manifest.bytes}) != manifest.checksum) {
     return corrupt(name_of(manifest) + " in shared memory is not what was announced");
   }

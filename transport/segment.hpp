@@ -2,9 +2,10 @@
 // which receivers open through /proc and map read-only. It has no name, so nothing is left behind
 // however a process ends. A header page comes first, the content after it.
 //
-// Receivers hold a version by a shared lock on an open file description of their own, which their
-// mapping keeps: the kernel drops it with the mapping, or with the process. The sender writes only
-// while it has the exclusive lock.
+// Receivers hold a version by a shared lock on an open file description of their own, which the
+// kernel drops with the process, however it ends. The sender writes only while it has the exclusive
+// lock. A receiver keeps the last mapping that it has let go of, without the lock: the sender
+// writes its segments in turn, and the page faults of a fresh mapping cost as much as checking it.
 #pragma once
 
 #include <cstddef>
@@ -54,9 +55,22 @@ class Segment {
   uint64_t bytes_;
 };
 
-// The receiver's end: the content of the segment that `wanted` names, checked and held until
-// nobody uses it any more. Never waits. kUnsupported: it cannot be opened from here. kCancelled:
-// it holds another version by now. kCorrupt: it is not what was announced. Any thread may call.
-[[nodiscard]] Result<WeightsBuffer> map_segment(const WeightsReady& wanted);
+// The receiver's end. Any thread may call; buffers outlive it.
+class SegmentReader {
+ public:
+  SegmentReader();
+  ~SegmentReader();
+  SegmentReader(const SegmentReader&) = delete;
+  SegmentReader& operator=(const SegmentReader&) = delete;
+
+  // The content of the segment that `wanted` names, checked and held until nobody uses it any more.
+  // Never waits. kUnsupported: it cannot be opened from here. kCancelled: it holds another version
+  // by now. kCorrupt: it is not what was announced.
+  [[nodiscard]] Result<WeightsBuffer> map(const WeightsReady& wanted);
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;  // owned by this and by every buffer that is out
+};
 
 }  // namespace tracewise

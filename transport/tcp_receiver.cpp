@@ -1,6 +1,7 @@
 #include "transport/tcp_receiver.hpp"
 
 #include <algorithm>
+#include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <random>
@@ -42,7 +43,7 @@ class Transfer {
         deadline_(deadline),
         book_(chunk_count(buffer.size(), options.chunk_bytes), options.attempts) {}
 
-  // Blocks until all chunks are here; their checksums are right, the whole's is not yet known.
+  // Blocks until all is here and right.
   Result<void> run();
 
   void stop() { stop_.request_stop(); }
@@ -57,11 +58,17 @@ class Transfer {
   void work(Worker& worker);
   Result<std::unique_ptr<TlsStream>> connect();
   Result<void> pump(Worker& worker, int stop_fd);
+  bool wait_for_missing();
   Result<void> ask(Worker& worker, int stop_fd);
   Result<void> take_answer(Worker& worker, int stop_fd);
   TimePoint answer_limit();
   Error refusal(Worker& worker, const ChunkHeader& header, TimePoint limit, int stop_fd);
-  void store(Worker& worker, const ChunkHeader& header, std::span<const std::byte> chunk);
+  std::span<std::byte> place_of(uint64_t chunk) const {
+    return buffer_.subspan(chunk * options_.chunk_bytes,
+                           chunk_size(buffer_.size(), options_.chunk_bytes, chunk));
+  }
+  void store(Worker& worker, const ChunkHeader& header, uint64_t sum);
+  void add_up(std::unique_lock<std::mutex>& lock);
   bool pause(Worker& worker, int stop_fd);
   void fail(Error error);
   void remember(const Error& error);
@@ -78,10 +85,14 @@ class Transfer {
   const std::span<std::byte> buffer_;
   const TimePoint deadline_;
   const uint64_t number_ = random_number();
-  std::stop_source stop_;  // requested by abort(), and by a failure that no other try can mend
+  // Requested by abort(), by a failure that no other try can mend, and by the last chunk.
+  std::stop_source stop_;
 
-  std::mutex mutex_;  // of all below
+  std::mutex mutex_;                     // of all below
+  std::condition_variable_any changed_;  // a chunk is missing again
   ChunkBook book_;
+  bool adding_up_ = false;
+  Xxh3 whole_;                    // of whoever adds up
   std::optional<Error> failure_;  // the first that no other try can mend
   std::string last_;              // what was last in the way
 };
@@ -107,7 +118,10 @@ Result<void> Transfer::run() {
   }
   const std::lock_guard lock(mutex_);
   if (failure_) return *failure_;
-  if (book_.complete()) return {};
+  if (book_.complete()) {
+    if (whole_.sum() == wanted_.manifest.checksum) return {};
+    return corrupt(name_of(wanted_.manifest) + " arrived whole, but is not what was announced");
+  }
   if (stop_.stop_requested()) {
     return aborted_error(wanted_.manifest);
   }
@@ -137,6 +151,7 @@ void Transfer::work(Worker& worker) {
       remember(pumped.error());
       const std::lock_guard lock(mutex_);
       for (const uint64_t chunk : std::exchange(worker.asked, {})) book_.put_back(chunk);
+      changed_.notify_all();
     } else {
       const ErrorClass why = stream.error().error_class;
       if (why == ErrorClass::kBadInput || why == ErrorClass::kUnsupported) {
@@ -162,9 +177,19 @@ Result<std::unique_ptr<TlsStream>> Transfer::connect() {
 Result<void> Transfer::pump(Worker& worker, int stop_fd) {
   for (;;) {
     TW_TRY(ask(worker, stop_fd));
-    if (worker.asked.empty()) return {};
+    if (worker.asked.empty()) {
+      if (!wait_for_missing()) return {};
+      continue;
+    }
     TW_TRY(take_answer(worker, stop_fd));
   }
+}
+
+// What another connection has asked for may become missing again. False: nothing will.
+bool Transfer::wait_for_missing() {
+  std::unique_lock lock(mutex_);
+  changed_.wait_until(lock, stop_.get_token(), deadline_, [this] { return book_.missing(); });
+  return book_.missing() && !over();
 }
 
 Result<void> Transfer::ask(Worker& worker, int stop_fd) {
@@ -198,20 +223,23 @@ Result<void> Transfer::take_answer(Worker& worker, int stop_fd) {
   }
   if (header->refusal) return refusal(worker, *header, stall_limit(), stop_fd);
   const uint64_t chunk = worker.asked.front();
-  const uint64_t size = chunk_size(buffer_.size(), options_.chunk_bytes, chunk);
+  const std::span to = place_of(chunk);
+  const size_t size = to.size();
   if (header->chunk != chunk || header->bytes != size) {
     fail(corrupt("chunk " + std::to_string(chunk) + " of " + std::to_string(size) +
                  " bytes was asked for, chunk " + std::to_string(header->chunk) + " of " +
                  std::to_string(header->bytes) + " came"));
     return Error{ErrorClass::kCorrupt, ""};
   }
-  const std::span to = buffer_.subspan(chunk * options_.chunk_bytes, size);
-  constexpr size_t kStep = size_t{1} << 20;  // the stall limit is for each of them
+  // The stall limit is for each step. They are added up while they are still in the core's cache.
+  constexpr size_t kStep = size_t{256} << 10;
+  Xxh3 sum;
   for (size_t at = 0; at < size; at += kStep) {
-    TW_TRY(read_exactly(*worker.stream, to.subspan(at, std::min<size_t>(kStep, size - at)),
-                        stall_limit(), stop_fd));
+    const std::span step = to.subspan(at, std::min<size_t>(kStep, size - at));
+    TW_TRY(read_exactly(*worker.stream, step, stall_limit(), stop_fd));
+    sum.add(step);
   }
-  store(worker, *header, to);
+  store(worker, *header, sum.sum());
   return {};
 }
 
@@ -231,16 +259,31 @@ Error Transfer::refusal(Worker& worker, const ChunkHeader& header, TimePoint lim
   return error;
 }
 
-void Transfer::store(Worker& worker, const ChunkHeader& header, std::span<const std::byte> chunk) {
-  const bool right = xxh3(chunk) == header.checksum;
+void Transfer::store(Worker& worker, const ChunkHeader& header, uint64_t sum) {
   worker.asked.pop_front();
   worker.backoff_ms = options_.backoff_ms;
   std::unique_lock lock(mutex_);
-  if (right) return book_.arrived(header.chunk);
-  if (book_.spoiled(header.chunk)) return;
+  if (sum == header.checksum) {
+    book_.arrived(header.chunk);
+    if (book_.complete()) stop_.request_stop();  // wakes those who wait
+    return add_up(lock);
+  }
+  if (book_.spoiled(header.chunk)) return changed_.notify_all();
   lock.unlock();
   fail(corrupt("chunk " + std::to_string(header.chunk) + " of " + name_of(wanted_.manifest) +
                " came with a wrong checksum " + std::to_string(options_.attempts) + " times"));
+}
+
+// Adds what is here in one piece from the start to the whole's checksum. One worker at a time does
+// it, for all; the last chunk's at the latest.
+void Transfer::add_up(std::unique_lock<std::mutex>& lock) {
+  if (std::exchange(adding_up_, true)) return;
+  while (const auto chunk = book_.follow()) {
+    lock.unlock();
+    whole_.add(place_of(*chunk));
+    lock.lock();
+  }
+  adding_up_ = false;
 }
 
 // False: it is over.
@@ -285,9 +328,6 @@ class TcpReceiver final : public WeightsReceiver {
     Result<void> run = transfer.run();
     if (!end(manifest.epoch)) return aborted_error(manifest);
     TW_TRY(std::move(run));
-    if (xxh3(bytes) != manifest.checksum) {
-      return corrupt(name_of(manifest) + " arrived whole, but is not what was announced");
-    }
     return FetchedWeights{{manifest, std::move(buffer)}, "tcp"};
   }
 

@@ -36,6 +36,8 @@ class Cluster {
     head_.on_open = [this](const NodeAddress& address) { opened_.set_value(address.port); };
   }
 
+  ~Cluster() { stop_.request_stop(); }  // of a run that a failed check left
+
   void expect(const std::string& name) { head_.expected.push_back(name); }
 
   void begin(const RunOptions& options, bool resume = false) {
@@ -162,6 +164,26 @@ TEST_CASE("a node that is stopped for less than the deadline is not lost") {
   CHECK_RUN(cluster, options);
   CHECK_FALSE(contains(cluster.log(), "lost"));
   CHECK(cluster.run.count("SELECT count(*) FROM failures") == 0);
+}
+
+TEST_CASE("a generator on another node that does not take weights costs its node, not the run") {
+  Cluster cluster({1, 1, 1});
+  cluster.expect("gen0");
+  RunOptions options = options_of(60);
+  options.max_staleness = 8;            // so that the learner goes on without it for a while
+  options.deadlines.weights_ms = 1000;  // before the node counts as silent
+  cluster.begin(options);
+  Process& gen0 = cluster.start("gen0", {1, 0, 0});
+  REQUIRE(eventually([&] { return cluster.trained() >= 20; }));
+  gen0.signal(SIGSTOP);
+  REQUIRE(eventually([&] { return contains(cluster.log(), "node gen0 is lost: "); }));
+  gen0.signal(SIGCONT);
+  const Result<RunSummary> end = cluster.end();
+  INFO((end.ok() ? cluster.log() : end.error().message));
+  REQUIRE(end.ok());
+  CHECK(end->step == 60);
+  CHECK(cluster.run.world.greatest_staleness <= 8);
+  CHECK(contains(cluster.log(), "was not acknowledged within 1000 ms (deadlines.weights_ms)"));
 }
 
 TEST_CASE("a second node of the same name is refused, and says so") {

@@ -5,6 +5,7 @@
 #include "actors/dispatcher.hpp"
 #include "actors/eval_run.hpp"
 #include "actors/node_registry.hpp"
+#include "actors/parts.hpp"
 #include "actors/progress.hpp"
 #include "actors/train_step.hpp"
 
@@ -82,6 +83,19 @@ TEST_CASE("only the attempt in flight can be finished, and the first deadline is
   d.grant(0, 8);  // was on its way: nobody is there to send to
   d.push(task_of(9, 1));
   CHECK(d.dispatch(t, t).empty());
+}
+
+TEST_CASE("what travels together is cut into messages of bounded size, in order") {
+  std::vector<std::vector<size_t>> sent;
+  in_parts(
+      std::vector<size_t>{10'000, 30'000, 1, 90'000, 5, 6}, [](size_t tokens) { return tokens; },
+      [&](std::vector<size_t> part) { sent.push_back(std::move(part)); });
+  CHECK(sent == std::vector<std::vector<size_t>>{{10'000, 30'000}, {1}, {90'000}, {5, 6}});
+  sent.clear();
+  in_parts(
+      std::vector<size_t>{}, [](size_t tokens) { return tokens; },
+      [&](std::vector<size_t> part) { sent.push_back(std::move(part)); });
+  CHECK(sent.empty());
 }
 
 TEST_CASE("the Wilson interval equals values worked out by hand") {

@@ -32,6 +32,30 @@ TEST_CASE("chunks are taken in order, and those that were put back come first") 
   CHECK(book.complete());
 }
 
+TEST_CASE("chunks are followed in order, each once, as far as they are here") {
+  ChunkBook book(3, 3);
+  for (int i = 0; i < 3; ++i) book.take();
+  CHECK_FALSE(book.follow());
+  book.arrived(1);
+  CHECK_FALSE(book.follow());
+  book.arrived(0);
+  CHECK(book.follow() == 0);
+  CHECK(book.follow() == 1);
+  CHECK_FALSE(book.follow());
+  book.arrived(2);
+  CHECK(book.follow() == 2);
+  CHECK_FALSE(book.follow());
+}
+
+TEST_CASE("a checksum of pieces is that of the whole") {
+  const auto bytes = pattern(100000, 1);
+  Xxh3 pieces;
+  CHECK(pieces.sum() == xxh3({}));
+  pieces.add(std::span(bytes).first(33333));
+  pieces.add(std::span(bytes).subspan(33333));
+  CHECK(pieces.sum() == xxh3(bytes));
+}
+
 TEST_CASE("a chunk may come spoilt as often as was agreed, less one") {
   ChunkBook book(2, 2);
   CHECK(book.take() == 0);

@@ -26,6 +26,8 @@ WeightsReady offer(SegmentPool& pool, WeightsBuffer weights) {
   return ready;
 }
 
+Result<WeightsBuffer> map_segment(const WeightsReady& ready) { return SegmentReader().map(ready); }
+
 ErrorClass error_of(const Result<WeightsBuffer>& mapped) {
   REQUIRE_FALSE(mapped.ok());
   return mapped.error().error_class;
@@ -155,6 +157,23 @@ TEST_CASE("a segment is used again once its last receiver has let go of it") {
   const std::string names = "/proc/self/fd/";
   CHECK(std::filesystem::exists(names + std::to_string(first.place.fd)) !=
         std::filesystem::exists(names + std::to_string(second.place.fd)));
+}
+
+TEST_CASE(
+    "a mapping that is used again shows the segment's new version, and only while it is held") {
+  SegmentPool pool(1);
+  SegmentReader reader;
+  const WeightsReady first = offer(pool, version_of(1));
+  const std::byte* const start = good(reader.map(first)).bytes.get();
+  pool.withdraw();
+  const WeightsReady second = offer(pool, version_of(2));
+  CHECK(second.place.fd == first.place.fd);
+  CHECK(error_of(reader.map(first)) == ErrorClass::kCancelled);
+  const WeightsBuffer held = good(reader.map(second));
+  CHECK(held.bytes.get() == start);
+  CHECK(same(held, version_of(2)));
+  CHECK_FALSE(pool.allocate(100000));
+  CHECK_FALSE(good(reader.map(second)).bytes.get() == start);
 }
 
 TEST_CASE("storage that is still in use is not offered to others, nor written under a receiver") {
