@@ -139,7 +139,8 @@ TEST_CASE("launch reads its configs in order and shows where everything would ru
           R"("intermediate_size":16,"max_position_embeddings":64,"rms_norm_eps":1e-5,)"
           R"("rope_theta":100.0,"hidden_act":"silu","torch_dtype":"float32"})");
   const Finished finished = run_tracewise({"launch", nodes, port, "--config", other, "--set",
-                                           "model.dir=" + dir.path().string(), "--dry-run"});
+                                           "model.dir=" + dir.path().string(), "--set",
+                                           "advantage.kind=outcome", "--dry-run"});
   INFO(finished.err);
   CHECK(finished.exit_code == 0);
   CHECK(finished.out.find("head  127.0.0.1  4001  0           1        1") != std::string::npos);
