@@ -147,7 +147,11 @@ Result<RunSummary> Node::wait(std::stop_token stop) {
     auto end = services_->inbox.wait(SteadyClock::now() + std::chrono::seconds(1), &progress);
     if (progress && parts_->on_progress) parts_->on_progress(*progress);
     if (end) return std::move(*end);
-    if (!services_->inbox.ready()) continue;
+    if (!services_->inbox.ready()) {
+      // Actors that build their models here are waited for; nodes that may never come are not.
+      if (head_ && stop.stop_requested()) return found_;
+      continue;
+    }
     if (!std::exchange(begun, true)) {
       // Nothing was trained: the run stands where it was found.
       if (stop.stop_requested()) return found_;

@@ -64,6 +64,7 @@ class Cluster {
     return *nodes_.back();
   }
 
+  void stop() { stop_.request_stop(); }
   Result<RunSummary> end() { return end_.get(); }
   bool running() { return end_.wait_for(0s) != std::future_status::ready; }
   uint64_t trained() {
@@ -196,6 +197,19 @@ TEST_CASE("a second node of the same name is refused, and says so") {
   CHECK(other.wait(20s) == 3);
   CHECK(contains(other.err(), "a node tr0 belongs to the run already and is ready"));
   CHECK(cluster.end().ok());
+}
+
+TEST_CASE(
+    "a head that is told to stop while it waits for its nodes ends without a trace of a run") {
+  Cluster cluster({1, 0, 1});
+  cluster.expect("tr0");
+  cluster.begin(options_of(2));
+  cluster.stop();
+  const Result<RunSummary> end = cluster.end();
+  REQUIRE(end.ok());
+  CHECK(end->interrupted);
+  CHECK(end->step == 0);
+  CHECK(cluster.run.count("SELECT count(*) FROM groups") == 0);
 }
 
 TEST_CASE("a run whose nodes never come ends by its deadline and names them") {
