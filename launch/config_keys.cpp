@@ -196,6 +196,14 @@ void add_engine_keys(Keys& k) {
                   "the CPU, 4096 on a GPU."));
   k.push_back(integer_key("engine.lease_ms", AT(engine.lease_ms), at_least(0),
                           "Milliseconds for which a finished rollout keeps its cache for probes."));
+  k.push_back(choice_key("engine.on_new_weights", AT(engine.on_new_weights),
+                         {{"keep_cache", OnNewWeights::kKeepCache},
+                          {"recompute_cache", OnNewWeights::kRecomputeCache},
+                          {"finish_first", OnNewWeights::kFinishFirst}},
+                         "What new weights mean for the rollouts under way. keep_cache: they go on "
+                         "at once, on the cache that older weights left; recompute_cache: their "
+                         "cache is computed again first; finish_first: they end on the old "
+                         "weights, and nothing is started meanwhile."));
   k.push_back(integer_key("engine.threads", AT(engine.threads), at_least(1),
                           "Compute threads of one generator."));
   k.push_back(device_key("engine.device", AT(engine.device), "Where generators compute."));
