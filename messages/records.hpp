@@ -27,6 +27,7 @@ enum class Channel : uint8_t {
   kActors,   // messages between actors
   kWeights,  // a weight transport
   kShell,    // the inspection shell
+  kRanks,    // what the learner's ranks say to each other (transport/tunnel.hpp)
 };
 
 // The first words on a connection, from the node that dialled. Texts are printable ASCII, at most
