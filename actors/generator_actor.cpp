@@ -168,32 +168,40 @@ caf::result<WeightsDelivered> GeneratorShell::want_weights(const WeightsReady& r
   }
   const TimePoint until = now() + std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
   announced_.push_back({manifest, now(), make_response_promise<WeightsDelivered>()});
+  entry().begin_wait(version_name(manifest.version), "learner", now(), until);
   fetcher_->want(ready, until);
   return announced_.back().promise;
+}
+
+// Hands a version to the engine, and the groups that waited for it. False: it has failed.
+bool GeneratorShell::use(const WeightsBuffer& buffer) {
+  if (version_ && *version_ >= buffer.manifest.version) return true;  // of an older epoch
+  if (!good(engine_->set_weights(std::make_shared<const Weights>(buffer.manifest, buffer.bytes))))
+    return false;
+  version_ = buffer.manifest.version;
+  report_stats();
+  for (GroupTask& task : std::exchange(parked_, {})) {
+    entry().end_wait(version_name(task.issue_version));
+    take(std::move(task));
+  }
+  return true;
 }
 
 // Answers every announcement up to the one that the fetch was for.
 void GeneratorShell::take_weights(FetchEnd end) {
   std::string transport;
   if (end.weights.ok()) {
-    const WeightsBuffer& buffer = end.weights->buffer;
-    const uint64_t version = buffer.manifest.version;
-    if (!good(engine_->set_weights(std::make_shared<const Weights>(buffer.manifest, buffer.bytes))))
-      return;
-    version_ = version;
     transport = end.weights->transport;
-    entry().end_wait(version_name(version));
-    report_stats();
-    for (GroupTask& task : std::exchange(parked_, {})) take(std::move(task));
+    if (!use(end.weights->buffer)) return;
   } else if (end.weights.error().error_class != ErrorClass::kCancelled) {
-    fail(end.weights.error());
-    return;
+    return fail(end.weights.error());
   }  // cancelled: a newer version, or the same in a newer epoch, is announced already
   while (!announced_.empty() && !is_newer(announced_.front().manifest, end.wanted)) {
     Announced& first = announced_.front();
     const double seconds = std::chrono::duration<double>(now() - first.since).count();
     first.promise.deliver(WeightsDelivered{version_.value_or(0), first.manifest.epoch, setup_.index,
                                            seconds, transport});
+    entry().end_wait(version_name(first.manifest.version));
     announced_.erase(announced_.begin());
   }
   resume();

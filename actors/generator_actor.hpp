@@ -69,6 +69,7 @@ class GeneratorShell final : public Shell<GeneratorActor> {
   void submit(GroupTask task);
   caf::result<WeightsDelivered> want_weights(const WeightsReady& ready);
   void take_weights(FetchEnd end);
+  bool use(const WeightsBuffer& buffer);
   void report_stats();
   void step();
   void hand_on();

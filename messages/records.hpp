@@ -27,6 +27,7 @@ enum class Channel : uint8_t {
   kActors,   // messages between actors
   kWeights,  // a weight transport
   kShell,    // the inspection shell
+  kRanks,    // what the learner's ranks say to each other (transport/tunnel.hpp)
 };
 
 // The first words on a connection, from the node that dialled. Texts are printable ASCII, at most
@@ -340,7 +341,8 @@ struct WeightsPull {
   bool operator==(const WeightsPull&) const = default;
 };
 
-// Generator -> learner: version was checked and will be sampled with from the next decode step on.
+// Generator -> learner: version was checked, and rollouts that start from now on are sampled with
+// it or a newer one.
 struct WeightsDelivered {
   uint64_t version = 0;
   uint64_t epoch = 0;
