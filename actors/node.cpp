@@ -23,6 +23,7 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+// Stamps metrics; the wall clock decides nothing.
 double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
