@@ -5,6 +5,7 @@
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "actors/cluster.hpp"
 #include "actors/links.hpp"
@@ -37,6 +38,9 @@ class Gateway {
   std::unique_ptr<WeightsReceiver> make_receiver() const;
 
   void cut(const std::string& node);
+  // As those of Links.
+  std::vector<std::string> parted() const { return links_->parted(); }
+  void forget_parted() { links_->forget_parted(); }
   NodeAddress address() const;  // of this node
 
  private:

@@ -109,6 +109,7 @@ Result<Welcome> Worker::join(const SupervisorActor& head) {
 Result<bool> Worker::serve(const std::stop_token& stop) {
   TW_ASSIGN(const SupervisorActor head, find_head(stop));
   TW_ASSIGN(Welcome welcome, join(head));
+  gateway_->forget_parted();  // what is lost from here on matters to this membership
   for (const NodeAddress& node : welcome.nodes)
     TW_TRY(gateway_->reach(node, join_deadline(), stop));
   TW_ASSIGN(WorkerParts made, setup_.make_parts(welcome.config));
@@ -128,7 +129,8 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
   NodeOffer offer{gateway_->address(), setup_.seats,
                   system_->spawn<AgentShell>(
                       ShellContext{services, head, "agent", "agent"},
-                      AgentSetup{setup_.node.identity.node, factory, setup_.node.membership})};
+                      AgentSetup{setup_.node.identity.node, factory, setup_.node.membership,
+                                 [gateway = gateway_.get()] { return gateway->parted(); }})};
   auto inspector =
       system_->spawn<InspectorShell>(ShellContext{services, head, "inspector", "inspector"});
   caf::anon_send(head, ready_atom::value, offer);

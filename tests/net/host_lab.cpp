@@ -102,7 +102,7 @@ std::string HostLab::missing() {
   const std::string name = kPrefix + std::to_string(::getpid()) + "-probe";
   const Output made = try_shell(
       "ip netns add " + name + " && ip -n " + name + " link add bridge0 type bridge && ip -n " +
-      name + " link add veth0 type veth && ip netns exec " + name +
+      name + " link add veth0 type veth peer name veth1 && ip netns exec " + name +
       " unshare --pid --fork --mount-proc true && ip netns exec " + name +
       " nft add table bridge faults && ip netns exec " + name +
       " tc qdisc add dev veth0 root tbf rate 1mbit burst 16kb latency 100ms");
