@@ -15,9 +15,7 @@ int64_t between(Arena::Random& random, int64_t low, int64_t high) {
   return std::uniform_int_distribution<int64_t>(low, high)(random);
 }
 
-std::string for_time(milliseconds time) {
-  return " for " + std::to_string(time.count()) + " ms";
-}
+std::string for_time(milliseconds time) { return " for " + std::to_string(time.count()) + " ms"; }
 
 Fault kill_process(pid_t pid) {
   return {"kill -9 of process " + std::to_string(pid), milliseconds(0),
@@ -39,23 +37,23 @@ std::vector<std::string> Arena::placement() const {
   const auto host = [this](size_t index) {
     return lab_ ? ",host=\"" + lab_->address(index) + "\"" : std::string();
   };
-  std::vector<std::string> sets = {
-      "cluster.nodes=[{name=\"gen0\",generators=1" + host(1) + "},{name=\"gen1\",generators=1," +
-          "tracers=1" + host(2) + "},{name=\"trace0\",tracers=1,builders=1" + host(3) + "}]",
-      "cluster.head.generators=0",
-      "cluster.head.tracers=0",
-      "cluster.head.builders=1",
-      "cluster.heartbeat_ms=" + std::to_string(kHeartbeatMs),
-      "cluster.suspect_ms=" + std::to_string(kSuspectMs),
-      "cluster.lost_ms=" + std::to_string(kLostMs),
-      "cluster.node_restarts=100000",
-      "cluster.head_restarts=100000"};
+  std::vector<std::string> sets = {"cluster.nodes=[{name=\"gen0\",generators=1" + host(1) +
+                                       "},{name=\"gen1\",generators=1," + "tracers=1" + host(2) +
+                                       "},{name=\"trace0\",tracers=1,builders=1" + host(3) + "}]",
+                                   "cluster.head.generators=0",
+                                   "cluster.head.tracers=0",
+                                   "cluster.head.builders=1",
+                                   "cluster.heartbeat_ms=" + std::to_string(kHeartbeatMs),
+                                   "cluster.suspect_ms=" + std::to_string(kSuspectMs),
+                                   "cluster.lost_ms=" + std::to_string(kLostMs),
+                                   "cluster.node_restarts=100000",
+                                   "cluster.head_restarts=100000"};
   if (!lab_) return sets;
-  sets.insert(sets.end(), {"cluster.topology=ssh", "cluster.head.host=" + lab_->address(0),
-                           "cluster.ssh.user=root",
-                           "cluster.ssh.port=" + std::to_string(lab_->ssh_port()),
-                           "cluster.ssh.options=[\"" + lab_->ssh_options()[0] + "\",\"" +
-                               lab_->ssh_options()[1] + "\"]"});
+  sets.insert(sets.end(),
+              {"cluster.topology=ssh", "cluster.head.host=" + lab_->address(0),
+               "cluster.ssh.user=root", "cluster.ssh.port=" + std::to_string(lab_->ssh_port()),
+               "cluster.ssh.options=[\"" + lab_->ssh_options()[0] + "\",\"" +
+                   lab_->ssh_options()[1] + "\"]"});
   return sets;
 }
 

@@ -9,7 +9,7 @@
 
 #include "tests/environment.hpp"
 #include "tests/integration/launched_run.hpp"
-#include "tests/integration/run_rules.hpp"
+#include "tests/run_rules.hpp"
 
 using namespace tracewise;
 namespace fs = std::filesystem;

@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/integration/launched_run.hpp"
-#include "tests/integration/run_rules.hpp"
+#include "tests/run_rules.hpp"
 #include "tests/net/host_lab.hpp"
 #include "tests/skip.hpp"
 

@@ -16,7 +16,7 @@ struct RunRules {
 // The rules that the run in `root` breaks, a sentence a line; empty: none.
 //   - Every group that was issued is committed, none is missing, each in exactly one batch.
 //   - No batch has more or less groups than it should.
-//   - No group, and no token of a logged rollout, is older than the bound allows.
+//   - No token of a logged rollout is older than the bound allows.
 //   - There is one line of metrics for each step, and a whole checkpoint of the last one.
 std::string broken_rules(const std::filesystem::path& root, const RunRules& rules);
 
