@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <sstream>
 #include <stdexcept>
 #include <thread>
 
@@ -139,9 +140,17 @@ class ChaosRun {
     await_steps(1, "after fault " + std::to_string(number));
   }
 
+  void tell_restarts() const {
+    std::istringstream said(process_->out());
+    for (std::string line; std::getline(said, line);) {
+      if (line.find("is started again") != std::string::npos) std::printf("%s\n", line.c_str());
+    }
+  }
+
   void stop() {
     process_->signal(SIGINT);
     const int code = process_->wait(seconds(40));
+    tell_restarts();
     expect(code == 130, "the launch ended with exit code " + std::to_string(code));
     await_end("the launch was stopped");
   }
@@ -149,7 +158,6 @@ class ChaosRun {
   // In peace, to a last step that uses up every group that was issued.
   void finish() {
     last_step_ = static_cast<uint64_t>(steps() + kStepsInPeace);
-    const std::string log = slurp(dir_ / "launch.out") + slurp(dir_ / "launch.err");
     const Words words = {TRACEWISE_BINARY, "launch", "--resume",
                          root_.string(),   "--set",  "run.steps=" + std::to_string(last_step_)};
     process_ = std::make_unique<Process>(arena_.at_head(words), dir_ / "resumed");
