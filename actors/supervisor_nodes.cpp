@@ -40,13 +40,14 @@ void SupervisorShell::node_ready(NodeOffer offer) {
   for (uint32_t i = 0; i < seats.tracers; ++i) hire(Role::kTracer, node);
   for (uint32_t i = 0; i < seats.builders; ++i) hire(Role::kBuilder, node);
   for (uint32_t i = 0; i < seats.generators; ++i) hire(Role::kGenerator, node);
+  for (uint32_t i = 0; i < seats.ranks; ++i) hire(Role::kRank, node);
   starting_.erase("node " + node);
   spread();
 }
 
 void SupervisorShell::apply(const Membership::Change& change) {
   const std::string what = "node " + change.node + " is " + to_string(change.state);
-  services().log->warn(change.reason.empty() ? what : what + ": " + change.reason);
+  services().tell(change.reason.empty() ? what : what + ": " + change.reason);
   if (change.state == NodeState::kLost) lose_node(change.node, change.reason);
   if (change.state == NodeState::kLeft) lose_node(change.node, "it left the run");
 }
@@ -57,7 +58,7 @@ void SupervisorShell::lose_node(const std::string& node, const std::string& reas
   const auto found = nodes_.find(node);
   if (found == nodes_.end()) return;
   if (const auto change = membership_.lose(node, reason))
-    services().log->warn("node " + node + " is lost: " + reason);
+    services().tell("node " + node + " is lost: " + reason);
   const std::set<Seat> seats = found->second.seats;
   send(found->second.offer.agent, stop_atom::value, false, reason);
   std::erase_if(watched_, [&](const auto& watched) { return watched.second.node == node; });
