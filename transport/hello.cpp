@@ -10,6 +10,8 @@ const char* to_string(Channel channel) {
       return "weights";
     case Channel::kShell:
       return "shell";
+    case Channel::kNccl:
+      return "nccl";
   }
   TW_CHECK(false, "a channel is one of its enumerators");
 }
