@@ -16,6 +16,8 @@ bool goes_through(const Dispatcher::InFlight& flight, const Seat& seat) {
       return flight.route.tracer == seat.number;
     case Role::kBuilder:
       return flight.purpose == Purpose::kTrain && flight.route.builder == seat.number;
+    case Role::kRank:
+      return false;  // groups go to the learner as a whole
   }
   return false;
 }

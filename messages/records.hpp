@@ -27,6 +27,7 @@ enum class Channel : uint8_t {
   kActors,   // messages between actors
   kWeights,  // a weight transport
   kShell,    // the inspection shell
+  kRanks,    // what the learner's ranks say to each other (transport/tunnel.hpp)
   kNccl,     // who broadcasts weights to whom (transport/nccl_wire.hpp)
 };
 
