@@ -290,8 +290,8 @@ void SupervisorShell::on_down(const caf::down_msg& down) {
     return end_run({reason.error_class, who.name + ": " + reason.message});
   }
   --restarts_left_;
-  services().log->warn(who.name + " is replaced, " + std::to_string(restarts_left_) +
-                       " restarts are left");
+  services().tell(who.name + " is replaced, " + std::to_string(restarts_left_) +
+                  " restarts are left");
   lose(*who.seat, reason.message, true);
   hire(who.seat->role, who.node);
 }

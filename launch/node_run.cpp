@@ -58,6 +58,7 @@ Result<RunSummary> run_head(const NodeEnvelope& envelope, std::stop_token stop,
   setup.on_open = [&report](const NodeAddress& address) {
     report(HeadAddress{address.host, address.port});
   };
+  setup.on_event = [&report](const std::string& line) { report(EventReport{line}); };
   return train_as_head(
       std::move(config), envelope.head->resume, stop,
       [&report](const Progress& progress) { report(progress); }, setup);

@@ -101,6 +101,7 @@ void visit(V& v, Ref<V, HelloReply> r, v1::HelloReply& p) {
   SCALAR(protocol);
   SCALAR(build);
   SCALAR(node);
+  SCALAR(later);
 }
 
 template <class V>

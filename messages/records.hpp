@@ -52,6 +52,8 @@ struct HelloReply {
   uint32_t protocol = kProtocol;
   std::string build;  // as in Hello, of the node that answers
   std::string node;
+  bool later =
+      false;  // a refusal: nothing is wrong with the Hello, another time it may be accepted
   bool operator==(const HelloReply&) const = default;
 };
 
