@@ -93,7 +93,7 @@ class Node {
 Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
   if (head_) {
-    TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log.get()));
+    TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log));
     TW_ASSIGN(auto others, gateway_->make_sender());
     sender_ = make_both_sender(make_local_sender(weights_), std::move(others));
   }
