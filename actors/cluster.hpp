@@ -15,6 +15,7 @@
 #include "messages/records.hpp"
 #include "transport/door.hpp"
 #include "transport/identity.hpp"
+#include "transport/weights_way.hpp"
 
 namespace tracewise {
 
@@ -25,6 +26,7 @@ struct NodeSetup {
   DoorOptions door;
   std::string host;  // under which others reach the door
   MembershipOptions membership;
+  WeightsWays weights;
 };
 
 // The head of a run over several nodes; see run_training().
@@ -36,6 +38,8 @@ struct HeadSetup {
   std::vector<std::string> expected;  // nodes without which the run doesn't begin
   // Called in the head's starting thread once nodes can join. May be empty.
   std::function<void(const NodeAddress&)> on_open;
+  // What happens to the run and its nodes: "node gen0 is suspect: ...". Any thread. May be empty.
+  std::function<void(const std::string& line)> on_event;
 };
 
 // What a node makes of the head's config.

@@ -25,8 +25,17 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+// Stamps metrics; the wall clock decides nothing.
 double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::string resumed(const RunStart& start) {
+  const std::string from = start.checkpoint
+                               ? "the checkpoint of step " + std::to_string(start.state.step)
+                               : "its beginning, there is no whole checkpoint";
+  return "the run goes on from " + from + "; " + std::to_string(start.undone_steps) +
+         " steps are done again";
 }
 
 class Node {
@@ -39,6 +48,7 @@ class Node {
         services_(std::make_shared<NodeServices>()) {
     if (head == nullptr) return;
     head_ = *head;
+    services_->on_event = head->on_event;
     use_links(config_, head->node.membership);
   }
 
@@ -83,16 +93,16 @@ class Node {
 Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
   if (head_) {
-    TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log.get()));
+    TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log));
     TW_ASSIGN(auto others, gateway_->make_sender());
     sender_ = make_both_sender(make_local_sender(weights_), std::move(others));
   }
   TW_ASSIGN(books_, RunBooks::open(*folder_, resume, options_, parts_->prompts, wall_time()));
   for (const std::string& skipped : books_->start().skipped) {
-    services_->log->warn("a broken checkpoint was passed over and set aside as *.broken: " +
-                         skipped);
+    services_->tell("a broken checkpoint was passed over and set aside as *.broken: " + skipped);
   }
   const RunStart& start = books_->start();
+  if (resume) services_->tell(resumed(start));
   found_.interrupted = true;
   found_.step = start.state.step;
   found_.version = start.state.version;

@@ -213,8 +213,9 @@ using SupervisorActor = caf::typed_actor<
     caf::reacts_to<lost_atom, Seat, std::string>,
     // A node comes, can be given seats, is alive, goes.
     caf::replies_to<join_atom, NodeAddress>::with<Welcome>, caf::reacts_to<ready_atom, NodeOffer>,
-    caf::reacts_to<pong_atom, std::string, uint64_t>, caf::reacts_to<leave_atom, std::string>,
-    caf::reacts_to<tick_atom>,
+    // A node that is alive says whom it has lost its links with.
+    caf::reacts_to<pong_atom, std::string, uint64_t, std::vector<std::string>>,
+    caf::reacts_to<leave_atom, std::string>, caf::reacts_to<tick_atom>,
     // Ends all actors of the run but the inspectors, then itself. Other nodes are told whether the
     // run is over, or may be resumed by another head, and why.
     caf::reacts_to<stop_atom, bool, std::string>>;

@@ -85,8 +85,8 @@ SupervisorShell::behavior_type SupervisorShell::make_behavior() {
         seen();
         node_ready(std::move(offer));
       },
-      [this](pong_atom, const std::string& node, uint64_t) {
-        if (const auto change = membership_.heard(node, now())) apply(*change);
+      [this](pong_atom, const std::string& node, uint64_t, const std::vector<std::string>& parted) {
+        if (const auto change = membership_.heard(node, now(), parted)) apply(*change);
       },
       [this](leave_atom, const std::string& node) {
         seen();
@@ -290,8 +290,8 @@ void SupervisorShell::on_down(const caf::down_msg& down) {
     return end_run({reason.error_class, who.name + ": " + reason.message});
   }
   --restarts_left_;
-  services().log->warn(who.name + " is replaced, " + std::to_string(restarts_left_) +
-                       " restarts are left");
+  services().tell(who.name + " is replaced, " + std::to_string(restarts_left_) +
+                  " restarts are left");
   lose(*who.seat, reason.message, true);
   hire(who.seat->role, who.node);
 }

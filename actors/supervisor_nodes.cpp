@@ -47,7 +47,7 @@ void SupervisorShell::node_ready(NodeOffer offer) {
 
 void SupervisorShell::apply(const Membership::Change& change) {
   const std::string what = "node " + change.node + " is " + to_string(change.state);
-  services().log->warn(change.reason.empty() ? what : what + ": " + change.reason);
+  services().tell(change.reason.empty() ? what : what + ": " + change.reason);
   if (change.state == NodeState::kLost) lose_node(change.node, change.reason);
   if (change.state == NodeState::kLeft) lose_node(change.node, "it left the run");
 }
@@ -58,7 +58,7 @@ void SupervisorShell::lose_node(const std::string& node, const std::string& reas
   const auto found = nodes_.find(node);
   if (found == nodes_.end()) return;
   if (const auto change = membership_.lose(node, reason))
-    services().log->warn("node " + node + " is lost: " + reason);
+    services().tell("node " + node + " is lost: " + reason);
   const std::set<Seat> seats = found->second.seats;
   send(found->second.offer.agent, stop_atom::value, false, reason);
   std::erase_if(watched_, [&](const auto& watched) { return watched.second.node == node; });

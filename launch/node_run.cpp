@@ -12,6 +12,7 @@
 #include "launch/parts.hpp"
 #include "launch/stderr_pipe.hpp"
 #include "launch/training.hpp"
+#include "transport/nccl_api.hpp"
 
 namespace tracewise {
 namespace {
@@ -33,7 +34,16 @@ NodeSetup node_setup(const NodeEnvelope& envelope) {
   setup.door = envelope.door;
   setup.host = envelope.host.empty() ? host_name() : envelope.host;
   setup.membership = envelope.membership;
+  setup.weights = envelope.weights;
   return setup;
+}
+
+// Where NCCL is asked for, and not just welcome, a node without it does not begin.
+Result<void> check_nccl(const WeightsWays& weights) {
+  if (weights.way != WeightsWay::kNccl || weights.nccl_device.empty()) return {};
+  const auto opened = open_nccl(weights.nccl_device);
+  if (opened.ok()) return {};
+  return Error{opened.error().error_class, "host " + host_name() + ": " + opened.error().message};
 }
 
 Result<RunSummary> run_head(const NodeEnvelope& envelope, std::stop_token stop,
@@ -48,6 +58,7 @@ Result<RunSummary> run_head(const NodeEnvelope& envelope, std::stop_token stop,
   setup.on_open = [&report](const NodeAddress& address) {
     report(HeadAddress{address.host, address.port});
   };
+  setup.on_event = [&report](const std::string& line) { report(EventReport{line}); };
   return train_as_head(
       std::move(config), envelope.head->resume, stop,
       [&report](const Progress& progress) { report(progress); }, setup);
@@ -117,6 +128,7 @@ Result<RunSummary> run_node(const NodeEnvelope& envelope, LauncherLink& link, st
                                                " of tracewise, the launcher is build " +
                                                envelope.build + ": copy the same binary there"};
   }
+  TW_TRY(check_nccl(envelope.weights));
   report(StartedReport{});
   std::stop_source either;
   const std::stop_callback by_signal(stop, [&] { either.request_stop(); });

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "launch/weights_placement.hpp"
 #include "transport/resolve.hpp"
 #include "transport/socket.hpp"
 
@@ -34,6 +35,7 @@ LaunchHost launch_host() {
 
 Result<void> check_launch(const Config& config, const Placement& placement) {
   TW_TRY(check_training(config));
+  TW_TRY(check_weights(config, placement));
   const Topology topology = config.cluster.topology;
   if (topology == Topology::kSlurm && std::getenv("SLURM_JOB_ID") == nullptr) {
     return unsupported(

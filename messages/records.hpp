@@ -28,6 +28,7 @@ enum class Channel : uint8_t {
   kWeights,  // a weight transport
   kShell,    // the inspection shell
   kRanks,    // what the learner's ranks say to each other (transport/tunnel.hpp)
+  kNccl,     // who broadcasts weights to whom (transport/nccl_wire.hpp)
 };
 
 // The first words on a connection, from the node that dialled. Texts are printable ASCII, at most
@@ -51,6 +52,8 @@ struct HelloReply {
   uint32_t protocol = kProtocol;
   std::string build;  // as in Hello, of the node that answers
   std::string node;
+  bool later =
+      false;  // a refusal: nothing is wrong with the Hello, another time it may be accepted
   bool operator==(const HelloReply&) const = default;
 };
 
@@ -348,7 +351,7 @@ struct WeightsDelivered {
   uint64_t epoch = 0;
   uint32_t generator = 0;
   double seconds = 0;     // from WeightsReady to here
-  std::string transport;  // what carried it: "local", "shm", "tcp"
+  std::string transport;  // what carried it: "local", "shm", "nccl", "tcp"
   bool operator==(const WeightsDelivered&) const = default;
 };
 

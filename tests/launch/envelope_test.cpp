@@ -20,12 +20,14 @@ NodeEnvelope envelope(bool head) {
   e.identity = *identity;
   e.run = "run-1";
   e.build = "abc";
-  e.seats = {1, 2, 3};
+  e.seats = {1, 2, 3, 1};
+  e.rank_device = "cuda:2";
   e.devices = {"cuda:1"};
   e.threads = 4;
   e.door = {"10.0.0.1", 4000, true, 5, 6};
   e.host = "a.example";
   e.membership = {1, 2, 3, 4};
+  e.weights = {WeightsWay::kNccl, "cuda:2"};
   e.head_wait_ms = 77;
   if (head) e.head = HeadEnvelope{"[run]\nseed = 1\n", true, {"gen0", "gen1"}};
   return e;
@@ -61,7 +63,8 @@ TEST_CASE("an envelope is one line that reads back to the same") {
     CHECK(read->identity == sent.identity);
     CHECK(read->run == "run-1");
     CHECK(read->build == "abc");
-    CHECK(read->seats == Seats{1, 2, 3});
+    CHECK(read->seats == Seats{1, 2, 3, 1});
+    CHECK(read->rank_device == "cuda:2");
     CHECK(read->devices == std::vector<std::string>{"cuda:1"});
     CHECK(read->threads == 4);
     CHECK(read->door.address == "10.0.0.1");
@@ -71,6 +74,7 @@ TEST_CASE("an envelope is one line that reads back to the same") {
     CHECK(read->door.max_pending == 6);
     CHECK(read->host == "a.example");
     CHECK(read->membership.join_ms == 4);
+    CHECK(read->weights == sent.weights);
     CHECK(read->head_wait_ms == 77);
     REQUIRE(read->head.has_value() == head);
     if (!head) continue;
