@@ -59,6 +59,8 @@ bool Membership::ready(const std::string& node, TimePoint now) {
   const auto found = nodes_.find(node);
   if (found == nodes_.end() || found->second.state != NodeState::kJoining) return false;
   found->second = {NodeState::kReady, now, now, {}};
+  // What the others lacked was a link with who had the name before.
+  for (auto& [name, other] : nodes_) other.parted.erase(node);
   return true;
 }
 
@@ -76,12 +78,6 @@ std::optional<Membership::Change> Membership::heard(const std::string& node, Tim
   if (found->second.state != NodeState::kSuspect) return std::nullopt;
   found->second.state = NodeState::kReady;
   return Change{node, NodeState::kReady, ""};
-}
-
-// Whoever comes back under the name is somebody else.
-void Membership::forget(const std::string& node) {
-  nodes_.erase(node);
-  for (auto& [name, other] : nodes_) other.parted.erase(node);
 }
 
 // The node that lacks the most links is the one to go; then the first by name.
@@ -104,19 +100,17 @@ std::optional<Membership::Change> Membership::lose_parted(TimePoint now) {
   if (worst == lacking.end()) return std::nullopt;
   Change change{worst->first, NodeState::kLost,
                 "its connection with node " + *worst->second.begin() + " broke"};
-  forget(worst->first);
+  nodes_.erase(worst->first);
   return change;
 }
 
 std::optional<Membership::Change> Membership::lose(const std::string& node, std::string reason) {
-  if (nodes_.count(node) == 0) return std::nullopt;
-  forget(node);
+  if (nodes_.erase(node) == 0) return std::nullopt;
   return Change{node, NodeState::kLost, std::move(reason)};
 }
 
 std::optional<Membership::Change> Membership::leave(const std::string& node) {
-  if (nodes_.count(node) == 0) return std::nullopt;
-  forget(node);
+  if (nodes_.erase(node) == 0) return std::nullopt;
   return Change{node, NodeState::kLeft, ""};
 }
 
@@ -142,9 +136,7 @@ std::vector<Membership::Change> Membership::tick(TimePoint now) {
     }
     const bool lost = !changes.empty() && changes.back().node == it->first &&
                       changes.back().state == NodeState::kLost;
-    const std::string name = it->first;
-    ++it;
-    if (lost) forget(name);
+    it = lost ? nodes_.erase(it) : std::next(it);
   }
   if (auto change = lose_parted(now)) changes.push_back(std::move(*change));
   return changes;

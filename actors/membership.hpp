@@ -76,7 +76,6 @@ class Membership {
     TimePoint heard;
     std::map<std::string, TimePoint> parted;  // since when it says so
   };
-  void forget(const std::string& node);
   std::optional<Change> lose_parted(TimePoint now);
 
   MembershipOptions options_;
