@@ -10,6 +10,7 @@
 #include "actors/links.hpp"
 #include "actors/node_services.hpp"
 #include "transport/door.hpp"
+#include "transport/requests.hpp"
 #include "transport/transport.hpp"
 
 namespace tracewise {
@@ -24,7 +25,11 @@ class Gateway {
   // Lets connections for actors in. `front` is whom they talk to first; may be null.
   void serve(caf::actor_system& system, caf::strong_actor_ptr front);
 
-  // Lets nobody in any more and lets the front go; links stay as they are.
+  // Has operators' requests answered. kResource.
+  [[nodiscard]] Result<void> serve_requests(RequestServer::Answer answer);
+
+  // Lets nobody in any more and lets the front go; links stay as they are. A request that is being
+  // answered is waited for.
   void withdraw();
 
   // Makes a link with another node and gives its front.
@@ -44,7 +49,9 @@ class Gateway {
 
   NodeSetup setup_;
   TlsContext context_;
-  std::unique_ptr<Links> links_;  // before the door, whose handler uses them
+  // Before the door, whose handlers use them.
+  std::unique_ptr<Links> links_;
+  std::unique_ptr<RequestServer> requests_;
   std::unique_ptr<Door> door_;
 };
 

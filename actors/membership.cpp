@@ -50,6 +50,7 @@ bool Membership::join(const std::string& node, TimePoint now) {
   const auto found = nodes_.find(node);
   if (found != nodes_.end() && found->second.state != NodeState::kJoining) return false;
   nodes_[node] = {NodeState::kJoining, now, now};
+  gone_.erase(node);
   return true;
 }
 
@@ -69,14 +70,18 @@ std::optional<Membership::Change> Membership::heard(const std::string& node, Tim
   return Change{node, NodeState::kReady, ""};
 }
 
-std::optional<Membership::Change> Membership::lose(const std::string& node, std::string reason) {
+std::optional<Membership::Change> Membership::end(const std::string& node, NodeState state,
+                                                  std::string reason) {
   if (nodes_.erase(node) == 0) return std::nullopt;
-  return Change{node, NodeState::kLost, std::move(reason)};
+  return gone_[node] = {node, state, std::move(reason)};
 }
 
-std::optional<Membership::Change> Membership::leave(const std::string& node) {
-  if (nodes_.erase(node) == 0) return std::nullopt;
-  return Change{node, NodeState::kLeft, ""};
+std::optional<Membership::Change> Membership::lose(const std::string& node, std::string reason) {
+  return end(node, NodeState::kLost, std::move(reason));
+}
+
+std::optional<Membership::Change> Membership::leave(const std::string& node, std::string reason) {
+  return end(node, NodeState::kLeft, std::move(reason));
 }
 
 std::vector<Membership::Change> Membership::tick(TimePoint now) {
@@ -101,6 +106,7 @@ std::vector<Membership::Change> Membership::tick(TimePoint now) {
     }
     const bool lost = !changes.empty() && changes.back().node == it->first &&
                       changes.back().state == NodeState::kLost;
+    if (lost) gone_[it->first] = changes.back();
     it = lost ? nodes_.erase(it) : std::next(it);
   }
   return changes;

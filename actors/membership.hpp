@@ -7,8 +7,8 @@
 //      | within join_ms   v                                   v
 //      +---------------> lost <-------------------------------+          leave(): left, from any
 //
-// A node that is lost or left is forgotten: it may come back as a new one under its old name. A
-// joining node is not pinged: it may be busy for long.
+// A node that is lost or left may come back as a new one under its old name. A joining node is not
+// pinged: it may be busy for long.
 #pragma once
 
 #include <chrono>
@@ -44,7 +44,7 @@ class Membership {
   struct Change {
     std::string node;
     NodeState state = NodeState::kJoining;
-    std::string reason;  // one sentence, for kSuspect and kLost
+    std::string reason;  // one sentence, for kSuspect and kLost; may be empty for kLeft
   };
 
   explicit Membership(const MembershipOptions& options) : options_(options) {}
@@ -55,15 +55,17 @@ class Membership {
   bool ready(const std::string& node, TimePoint now);
   // A sign of life. Unknown nodes are ignored: what they say may come after they were given up.
   std::optional<Change> heard(const std::string& node, TimePoint now);
-  // Its link broke, or it says goodbye. Nothing if it is not here.
+  // Its link broke, or it leaves as it should. Nothing if it is not here.
   std::optional<Change> lose(const std::string& node, std::string reason);
-  std::optional<Change> leave(const std::string& node);
+  std::optional<Change> leave(const std::string& node, std::string reason = "");
 
   // What became overdue, in the order of names.
   std::vector<Change> tick(TimePoint now);
 
   std::optional<NodeState> state(const std::string& node) const;  // nothing: not here
   std::vector<std::string> nodes() const;                         // ascending
+  // How those ended that were here and are not, by name: kLost or kLeft.
+  const std::map<std::string, Change>& gone() const { return gone_; }
 
  private:
   struct Node {
@@ -72,8 +74,11 @@ class Membership {
     TimePoint heard;
   };
 
+  std::optional<Change> end(const std::string& node, NodeState state, std::string reason);
+
   MembershipOptions options_;
   std::map<std::string, Node> nodes_;
+  std::map<std::string, Change> gone_;
 };
 
 }  // namespace tracewise

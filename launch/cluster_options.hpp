@@ -65,7 +65,7 @@ struct ClusterOptions {
 // Of the head and all nodes.
 Seats all_seats(const ClusterOptions& cluster);
 
-// Names that no node may have, because the run folder's logs have them.
+// Names that no node may have: the run folder's logs and an operator's certificate have them.
 inline constexpr const char* kHeadName = "head";
 bool is_reserved_name(const std::string& name);
 

@@ -38,16 +38,6 @@ std::vector<std::string> srun_words(const std::vector<std::string>& options,
   return words;
 }
 
-DoorOptions door_of(const ClusterOptions& cluster, uint16_t port) {
-  DoorOptions door;
-  door.address = !cluster.address.empty()               ? cluster.address
-                 : cluster.topology == Topology::kLocal ? "127.0.0.1"
-                                                        : "0.0.0.0";
-  door.port = port;
-  door.fixed_port = port != 0;
-  return door;
-}
-
 PlacedNode place_head(const ClusterOptions& cluster, const LaunchHost& here) {
   PlacedNode head;
   head.name = kHeadName;
@@ -88,6 +78,16 @@ PlacedNode place_node(const ClusterOptions& cluster, const NodeSpec& spec, const
 }
 
 }  // namespace
+
+DoorOptions door_of(const ClusterOptions& cluster, uint16_t port) {
+  DoorOptions door;
+  door.address = !cluster.address.empty()               ? cluster.address
+                 : cluster.topology == Topology::kLocal ? "127.0.0.1"
+                                                        : "0.0.0.0";
+  door.port = port;
+  door.fixed_port = port != 0;
+  return door;
+}
 
 std::string shell_word(const std::string& word) {
   const auto plain = [](char c) {

@@ -33,6 +33,9 @@ struct Placement {
 // kBadInput: topology in_process has nothing to place.
 [[nodiscard]] Result<Placement> place(const Config& config, const LaunchHost& here);
 
+// The door of a process of the run; port 0: any.
+DoorOptions door_of(const ClusterOptions& cluster, uint16_t port);
+
 // A word as /bin/sh reads it back.
 std::string shell_word(const std::string& word);
 

@@ -26,7 +26,7 @@ inline constexpr uint32_t kProtocol = 1;
 enum class Channel : uint8_t {
   kActors,   // messages between actors
   kWeights,  // a weight transport
-  kShell,    // the inspection shell
+  kShell,    // what an operator asks the head
 };
 
 // The first words on a connection, from the node that dialled. Texts are printable ASCII, at most
