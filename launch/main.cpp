@@ -23,6 +23,7 @@ constexpr Command kCommands[] = {
     {"demo", "SSPO against GRPO on a tiny model, in minutes", cmd_demo},
     {"train", "a training run: SSPO, GRPO and relatives", cmd_train},
     {"launch", "a training run over several processes and hosts", cmd_launch},
+    {"doctor", "whether the hosts of a config are fit for its run", cmd_doctor},
     {"invite", "a token with which a node joins a run that goes on", cmd_invite},
     {"join", "a node that joins a run that goes on", cmd_join},
     {"nodes", "who belongs to a run that goes on", cmd_nodes},

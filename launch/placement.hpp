@@ -13,6 +13,7 @@ namespace tracewise {
 struct LaunchHost {
   std::string binary;     // of this program, absolute
   std::string host_name;  // under which other hosts reach it
+  std::vector<std::string> command = {"node"};  // words after the binary
 };
 
 struct PlacedNode {

@@ -21,6 +21,7 @@ int cmd_advantages(const Args& args);
 int cmd_bench(const Args& args);
 int cmd_config(const Args& args);
 int cmd_demo(const Args& args);
+int cmd_doctor(const Args& args);
 int cmd_drain(const Args& args);
 int cmd_eval(const Args& args);
 int cmd_generate(const Args& args);
