@@ -55,6 +55,7 @@ void AgentShell::end(Result<RunSummary> why) {
     if (hired.generator) send_exit(hired.generator, caf::exit_reason::user_shutdown);
     if (hired.tracer) send_exit(hired.tracer, caf::exit_reason::user_shutdown);
     if (hired.builder) send_exit(hired.builder, caf::exit_reason::user_shutdown);
+    if (hired.rank) send_exit(hired.rank, caf::exit_reason::user_shutdown);
   }
   services().inbox.post_end(std::move(why));
   quit(caf::exit_reason::user_shutdown);

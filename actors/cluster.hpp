@@ -32,9 +32,12 @@ struct HeadSetup {
   NodeSetup node;
   std::string config;                 // TOML that a node makes its parts from
   SeatCounts seats;                   // on the head itself
+  uint32_t ranks = 0;                 // of the learner, beside the head's own
   std::vector<std::string> expected;  // nodes without which the run doesn't begin
   // Called in the head's starting thread once nodes can join. May be empty.
   std::function<void(const NodeAddress&)> on_open;
+  // What happens to the run and its nodes: "node gen0 is suspect: ...". Any thread. May be empty.
+  std::function<void(const std::string& line)> on_event;
 };
 
 // What a node makes of the head's config.

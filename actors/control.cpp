@@ -36,8 +36,8 @@ json to_json(const SeatWork& work) {
 }
 
 SeatWork work_of(const json& j) {
-  const Role role =
-      named<Role>(j.at("role"), {Role::kGenerator, Role::kTracer, Role::kBuilder}, role_name);
+  const Role role = named<Role>(
+      j.at("role"), {Role::kGenerator, Role::kTracer, Role::kBuilder, Role::kRank}, role_name);
   return {{role, j.at("number")}, j.at("in_flight"), j.at("finished")};
 }
 

@@ -74,6 +74,12 @@ std::unique_ptr<WeightsReceiver> Gateway::make_receiver() const {
   return make_node_receiver(context_, setup_.hello);
 }
 
+std::unique_ptr<Tunnel> Gateway::make_tunnel(std::set<std::string> peers) {
+  TunnelOptions options;
+  options.peers = std::move(peers);
+  return std::make_unique<Tunnel>(*door_, context_, setup_.hello, options);
+}
+
 void Gateway::cut(const std::string& node) { links_->cut(node); }
 
 NodeAddress Gateway::address() const { return {setup_.identity.node, setup_.host, door_->port()}; }

@@ -3,6 +3,7 @@
 
 #include <caf/fwd.hpp>
 #include <memory>
+#include <set>
 #include <stop_token>
 #include <string>
 
@@ -12,6 +13,7 @@
 #include "transport/door.hpp"
 #include "transport/requests.hpp"
 #include "transport/transport.hpp"
+#include "transport/tunnel.hpp"
 
 namespace tracewise {
 
@@ -40,6 +42,9 @@ class Gateway {
   // it dies before the gateway.
   [[nodiscard]] Result<std::unique_ptr<WeightsSender>> make_sender();
   std::unique_ptr<WeightsReceiver> make_receiver() const;
+
+  // Carries connections between this node and `peers`. It dies before the gateway.
+  std::unique_ptr<Tunnel> make_tunnel(std::set<std::string> peers);
 
   void cut(const std::string& node);
   NodeAddress address() const;  // of this node

@@ -31,9 +31,9 @@ LearnerShell::LearnerShell(caf::actor_config& config, ShellContext context, Lear
 
 LearnerShell::behavior_type LearnerShell::make_behavior() {
   return {
-      [this](start_atom) {
+      [this](start_atom, const Peers& peers) {
         set_state("building its trainer");
-        Outcome outcome = to_outcome(start());
+        Outcome outcome = to_outcome(start(peers));
         set_state("idle");
         return outcome;
       },
@@ -69,19 +69,24 @@ LearnerShell::behavior_type LearnerShell::make_behavior() {
       [this](tick_atom) {
         seen();
         ticking_ = false;
-        if (buffer_.ready()) train();
+        if (buffer_.ready() && !failing_) train();
       },
+      [this](failed_atom, const Outcome& outcome) { fail(to_error(outcome)); },
   };
 }
 
 void LearnerShell::let_go() {
   trainer_.reset();
+  if (setup_.own_rank) setup_.own_rank->leave();
+  ranks_.clear();
+  setup_.rank_store = RankStoreActor{};
   weights_.reset();
   setup_.folder.reset();
 }
 
-Result<void> LearnerShell::start() {
-  TW_ASSIGN(trainer_, setup_.parts->make_trainer());
+Result<void> LearnerShell::start(const Peers& peers) {
+  for (const auto& [number, rank] : peers.ranks) ranks_.push_back(rank);
+  TW_ASSIGN(trainer_, ranks_.empty() ? setup_.parts->make_trainer() : meet_ranks());
   if (const auto& checkpoint = setup_.start.checkpoint) {
     TW_ASSIGN(WeightsPtr weights, setup_.parts->load_model(checkpoint->model()));
     TW_TRY(trainer_->restore(std::move(weights), checkpoint->optimizer()));
@@ -153,7 +158,7 @@ void LearnerShell::train() {
   const double progress = run_progress(setup_.options, step_, clock_.seconds(begun));
   auto report = train_batch(*trainer_, std::move(batch), setup_.parts->group_options.advantage,
                             progress, setup_.folder->root());
-  if (!good(report)) return;
+  if (!report.ok()) return fail_of(report.error());
   commit.step = ++step_;
   commit.version = ++version_;
   commit.metrics = std::move(report->metrics);

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "actors/batch_buffer.hpp"
+#include "actors/lead_trainer.hpp"
+#include "actors/own_rank.hpp"
 #include "actors/run_books.hpp"
 #include "actors/run_options.hpp"
 #include "actors/run_parts.hpp"
@@ -24,6 +26,11 @@ struct LearnerSetup {
   std::shared_ptr<WeightsSender> sender;  // shared with the node, which aborts it
   RunStart start;
   RunOptions options;
+
+  // Of a learner of several ranks.
+  std::shared_ptr<OwnRank> own_rank;  // shared with the node, which aborts it
+  NodeAddress address;                // of this node
+  RankStoreActor rank_store;
 };
 
 // Runs in a thread of its own, which is also the trainer's.
@@ -36,7 +43,7 @@ class LearnerShell final : public Shell<LearnerActor> {
   void let_go() override;
 
  private:
-  Result<void> start();
+  Result<void> start(const Peers& peers);
   void change_peers(Peers peers);
   void take(std::vector<GroupParcel> parcels);
   void refuse(std::vector<GroupKey> keys);
@@ -46,7 +53,17 @@ class LearnerShell final : public Shell<LearnerActor> {
   SaveReply save(SaveRequest request);
   void schedule();
 
+  // With the other ranks (learner_ranks.cpp).
+  Result<std::unique_ptr<Trainer>> meet_ranks();
+  void order_training(std::span<const SampleGroup> groups, double progress);
+  template <class... Ts>
+  void order(size_t rank, const std::string& what, int64_t limit_ms, Ts&&... message);
+  void rank_failed(size_t rank, const Error& error);
+  void fail_of(const Error& error);
+
   LearnerSetup setup_;
+  std::vector<RankPeer> ranks_;  // [i] is rank i + 1
+  bool failing_ = false;         // why is being found out
   std::unique_ptr<Trainer> trainer_;
   BatchBuffer buffer_;
   TrainClock clock_;  // follows the coordinator's

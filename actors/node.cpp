@@ -14,6 +14,8 @@
 #include "actors/inspector_actor.hpp"
 #include "actors/learner_actor.hpp"
 #include "actors/node_config.hpp"
+#include "actors/own_rank.hpp"
+#include "actors/rank_store_actor.hpp"
 #include "actors/seat_factory.hpp"
 #include "actors/supervisor_actor.hpp"
 #include "transport/both_sender.hpp"
@@ -28,6 +30,14 @@ double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+std::string resumed(const RunStart& start) {
+  const std::string from = start.checkpoint
+                               ? "the checkpoint of step " + std::to_string(start.state.step)
+                               : "its beginning, there is no whole checkpoint";
+  return "the run goes on from " + from + "; " + std::to_string(start.undone_steps) +
+         " steps are done again";
+}
+
 class Node {
  public:
   Node(const RunOptions& options, RunParts parts, std::shared_ptr<RunFolder> folder,
@@ -38,6 +48,7 @@ class Node {
         services_(std::make_shared<NodeServices>()) {
     if (head == nullptr) return;
     head_ = *head;
+    services_->on_event = head->on_event;
     use_links(config_, head->node.membership);
   }
 
@@ -53,7 +64,8 @@ class Node {
   }
   SupervisorSetup supervisor_setup();
   Result<RunSummary> wait(std::stop_token stop);
-  bool shut_down(const std::string& why);
+  LearnerSetup learner_setup();
+  bool shut_down(bool over, const std::string& why);
 
   const RunOptions options_;
   std::optional<HeadSetup> head_;  // of a run with other nodes
@@ -68,8 +80,11 @@ class Node {
   NodeConfig config_;
   std::unique_ptr<caf::actor_system> system_;
   std::unique_ptr<Gateway> gateway_;  // of a run with other nodes
+  std::shared_ptr<OwnRank> own_rank_ = std::make_shared<OwnRank>(
+      [this](auto peers) { return gateway_->make_tunnel(std::move(peers)); });
   SupervisorActor supervisor_;
   InspectorActor inspector_;
+  RankStoreActor rank_store_;  // of a learner of several ranks
   CoordinatorActor coordinator_;
   RunSummary found_;  // of a run that is stopped while it starts
   bool stuck_ = false;
@@ -84,10 +99,10 @@ Result<void> Node::open(bool resume) {
   }
   TW_ASSIGN(books_, RunBooks::open(*folder_, resume, options_, parts_->prompts, wall_time()));
   for (const std::string& skipped : books_->start().skipped) {
-    services_->log->warn("a broken checkpoint was passed over and set aside as *.broken: " +
-                         skipped);
+    services_->tell("a broken checkpoint was passed over and set aside as *.broken: " + skipped);
   }
   const RunStart& start = books_->start();
+  if (resume) services_->tell(resumed(start));
   found_.interrupted = true;
   found_.step = start.state.step;
   found_.version = start.state.version;
@@ -102,16 +117,27 @@ SupervisorSetup Node::supervisor_setup() {
   SupervisorSetup setup;
   setup.options = options_;
   setup.hire = [this](const Seat& seat, const SupervisorActor& supervisor) {
-    return SeatFactory{system_.get(), services_, parts_, receivers_, options_, supervisor}.hire(
-        seat);
+    return SeatFactory{system_.get(), services_, parts_,    receivers_,
+                       own_rank_,     options_,  supervisor}
+        .hire(seat);
   };
   setup.seats = {options_.generators, options_.tracers, options_.builders};
   if (!head_) return setup;
   setup.seats = head_->seats;
   setup.membership = head_->node.membership;
+  setup.ranks = head_->ranks;
   setup.expected = head_->expected;
   setup.config = head_->config;
   setup.cut = [this](const std::string& node) { gateway_->cut(node); };
+  return setup;
+}
+
+LearnerSetup Node::learner_setup() {
+  LearnerSetup setup{parts_, folder_, sender_, books_->start(), options_, own_rank_, {}, {}};
+  if (!head_ || head_->ranks == 0) return setup;
+  setup.address = gateway_->address();
+  rank_store_ = system_->spawn<RankStoreShell>(context("rank store", "rank store"));
+  setup.rank_store = rank_store_;
   return setup;
 }
 
@@ -138,9 +164,8 @@ void Node::spawn() {
       CoordinatorSetup{parts_, books_, options_, wall_time()});
   Peers peers;
   peers.coordinator = coordinator_;
-  peers.learner = system.spawn<LearnerShell, caf::detached>(
-      context("learner", "learner"),
-      LearnerSetup{parts_, folder_, sender_, books_->start(), options_});
+  peers.learner =
+      system.spawn<LearnerShell, caf::detached>(context("learner", "learner"), learner_setup());
   books_.reset();  // the coordinator's from here on
   caf::anon_send(supervisor_, start_atom::value, std::move(peers));
 }
@@ -172,14 +197,17 @@ Result<RunSummary> Node::wait(std::stop_token stop) {
 
 // Ends all actors. False if one is stuck; then the actor system is left as it is, because its
 // destructor would wait for that actor without limit.
-bool Node::shut_down(const std::string& why) {
+bool Node::shut_down(bool over, const std::string& why) {
   receivers_->abort();
+  own_rank_->abort();
   sender_->abort(UINT64_MAX - 1);
-  caf::anon_send(supervisor_, stop_atom::value, why);
+  caf::anon_send(supervisor_, stop_atom::value, over, why);
   caf::anon_send_exit(inspector_, caf::exit_reason::user_shutdown);
+  if (rank_store_) caf::anon_send_exit(rank_store_, caf::exit_reason::user_shutdown);
   if (gateway_) gateway_->withdraw();
   supervisor_ = SupervisorActor{};
   inspector_ = InspectorActor{};
+  rank_store_ = RankStoreActor{};
   coordinator_ = CoordinatorActor{};
   const auto limit = std::chrono::milliseconds(options_.deadlines.exit_ms);
   const bool gone = services_->gate.wait_empty(SteadyClock::now() + limit);
@@ -199,7 +227,7 @@ Result<RunSummary> Node::run(std::stop_token stop) {
   Result<RunSummary> end = opened.ok() ? wait(std::move(stop)) : Result<RunSummary>(opened.error());
   if (!end.ok()) services_->log->warn("the run ends: " + end.error().message);
   std::string stuck;
-  if (!shut_down(end.ok() ? "the run is over" : end.error().message)) {
+  if (!shut_down(end.ok(), end.ok() ? "the run is over" : end.error().message)) {
     for (const ActorStatus& actor : services_->registry.status(SteadyClock::now())) {
       stuck += (stuck.empty() ? "" : ", ") + actor.name + " (" + actor.state + ")";
     }

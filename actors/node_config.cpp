@@ -25,8 +25,8 @@ NodeConfig::NodeConfig() {
            std::vector<GroupKey>, std::vector<uint64_t>, std::vector<ProbeRequest>,
            std::vector<ProbeResult>, std::vector<Rollout>, std::vector<TracedRollout>,
            std::vector<GroupParcel>, std::vector<LoggedRollout>, std::vector<ActorStatus>, Outcome,
-           SaveRequest, SaveReply, Seat, EngineStats, Peers, NodeAddress, NodeOffer, Welcome,
-           Hired>(*this);
+           SaveRequest, SaveReply, Seat, EngineStats, Peers, NodeAddress, NodeOffer, Welcome, Hired,
+           RankMeeting, std::vector<SampleGroup>>(*this);
 }
 
 }  // namespace tracewise

@@ -84,4 +84,9 @@ bool ExitGate::wait_empty(std::chrono::steady_clock::time_point until) {
   return changed_.wait_until(lock, until, [this] { return inside_ == 0; });
 }
 
+void NodeServices::tell(const std::string& line) {
+  log->warn(line);
+  if (on_event) on_event(line);
+}
+
 }  // namespace tracewise

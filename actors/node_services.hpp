@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -77,7 +78,11 @@ struct NodeServices {
   NodeRegistry registry;
   NodeInbox inbox;
   ExitGate gate;
-  std::shared_ptr<NodeLog> log;  // shared with whoever else writes to it
+  std::shared_ptr<NodeLog> log;                           // shared with whoever else writes to it
+  std::function<void(const std::string& line)> on_event;  // any thread may call; may be empty
+
+  // What whoever watches the run ought to see, in the log too.
+  void tell(const std::string& line);
 };
 
 }  // namespace tracewise

@@ -64,6 +64,8 @@ Result<void> RunBooks::begin_resumed(RunFolder& folder) {
   TW_TRY(folder.set_aside_after(step));
   TW_ASSIGN(start_.again, ledger_->resume(step, start_.state.batches));
   TW_ASSIGN(start_.trained, ledger_->trained_groups());
+  TW_ASSIGN(const uint64_t last, store_->last_step());
+  start_.undone_steps = std::max(last, step) - step;
   return db_->transaction(true, [&] { return store_->forget_after(step); });
 }
 

@@ -24,6 +24,7 @@ struct RunStart {
   CheckpointState state;                 // all 0 for a new run
   std::optional<Checkpoint> checkpoint;  // where weights and optimizer are; none: from scratch
   std::vector<GroupKey> again;           // groups to be issued again, with their newest attempt
+  uint64_t undone_steps = 0;             // were done after the checkpoint
   std::vector<uint64_t> trained;         // group ids that are in the weights
   std::vector<std::string> skipped;      // broken checkpoints that were passed over
 };

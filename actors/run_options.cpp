@@ -39,6 +39,7 @@ Result<void> check_deadlines(const Deadlines& d) {
   TW_TRY(at_least("deadlines.group_ms", d.group_ms, 1));
   TW_TRY(at_least("deadlines.probe_ms", d.probe_ms, 1));
   TW_TRY(at_least("deadlines.train_ms", d.train_ms, 1));
+  TW_TRY(at_least("deadlines.collective_ms", d.collective_ms, 1));
   TW_TRY(at_least("deadlines.weights_ms", d.weights_ms, 1));
   TW_TRY(at_least("deadlines.checkpoint_ms", d.checkpoint_ms, 1));
   TW_TRY(at_least("deadlines.stop_ms", d.stop_ms, 1));

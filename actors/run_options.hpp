@@ -17,6 +17,7 @@ struct Deadlines {
   int64_t group_ms = 600'000;       // a group, from its generator's mailbox to its sample group
   int64_t probe_ms = 120'000;       // a rollout's values; then the rollout fails with kProbe
   int64_t train_ms = 600'000;       // a complete batch, until its commit
+  int64_t collective_ms = 120'000;  // a collective of the learner's ranks, and their meeting
   int64_t weights_ms = 120'000;     // a weights version, until a generator acknowledged it
   int64_t checkpoint_ms = 300'000;  // a checkpoint, until it is on disk
   int64_t stop_ms = 6'000;          // the checkpoint of a stop that was asked for

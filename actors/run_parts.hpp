@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "actors/progress.hpp"
+#include "learner/rank_group.hpp"
+#include "learner/rank_store.hpp"
 #include "learner/sample_group.hpp"
 #include "learner/trainer.hpp"
 #include "messages/records.hpp"
@@ -27,6 +29,15 @@ struct RunParts {
   std::function<Result<std::unique_ptr<Engine>>(uint32_t generator)> make_engine;
   std::function<Result<std::unique_ptr<Tracer>>()> make_tracer;
   std::function<Result<std::unique_ptr<Trainer>>()> make_trainer;  // with the run's first weights
+
+  // The trainer of one rank of several: meets the others as `options` and `store` say and calls
+  // `met` with what ends the group from any thread; the trainer is made after that, together with
+  // the others'. `options.device` is the trainer's own.
+  using EndRanks = std::function<void()>;
+  std::function<Result<std::unique_ptr<Trainer>>(RankGroupOptions options,
+                                                 std::shared_ptr<RankStore> store,
+                                                 const std::function<void(EndRanks)>& met)>
+      make_rank_trainer;
   SampleGroupOptions group_options;
 
   // model/ of a checkpoint: writes the folder, reads its weights back.

@@ -70,6 +70,13 @@ Result<void> RunStore::put_rollout(const LoggedRollout& logged) {
   return put.run();
 }
 
+Result<uint64_t> RunStore::last_step() {
+  TW_ASSIGN(Statement newest, db_->prepare("SELECT coalesce(max(step), 0) FROM metrics"));
+  TW_ASSIGN(const bool row, newest.step());
+  TW_CHECK(row, "an aggregate has one row");
+  return static_cast<uint64_t>(newest.integer(0));
+}
+
 Result<void> RunStore::forget_after(uint64_t step) {
   for (const char* sql :
        {"DELETE FROM metrics WHERE step > ?", "DELETE FROM rollouts WHERE step > ?"}) {

@@ -40,6 +40,9 @@ class RunStore {
   Result<void> put_metrics(uint64_t step, std::span<const Metric> metrics);
   Result<void> put_rollout(const LoggedRollout& rollout);
 
+  // The newest step that there are metrics of; 0: none.
+  Result<uint64_t> last_step();
+
   // Forgets the metrics and rollouts of steps after `step`; training rollouts are logged under the
   // step they are trained in, evaluations under the step they follow.
   Result<void> forget_after(uint64_t step);

@@ -1,5 +1,5 @@
-// The replaceable roles of a run: whoever holds one may be lost, and another takes over its work
-// under a number that nobody had before.
+// The roles that nodes offer: whoever holds one may be lost. Another takes over its work under a
+// number that nobody had before; but the learner's ranks stand and fall together.
 #pragma once
 
 #include <compare>
@@ -8,7 +8,7 @@
 
 namespace tracewise {
 
-enum class Role : uint8_t { kGenerator, kTracer, kBuilder };
+enum class Role : uint8_t { kGenerator, kTracer, kBuilder, kRank };
 
 struct Seat {
   Role role = Role::kGenerator;
@@ -24,6 +24,8 @@ constexpr const char* name_of(Role role) {
       return "tracer";
     case Role::kBuilder:
       return "builder";
+    case Role::kRank:
+      return "learner rank";
   }
   return "";
 }

@@ -4,6 +4,7 @@
 
 #include "actors/builder_actor.hpp"
 #include "actors/generator_actor.hpp"
+#include "actors/rank_actor.hpp"
 #include "actors/tracer_actor.hpp"
 
 namespace tracewise {
@@ -23,6 +24,10 @@ Hired SeatFactory::hire(const Seat& seat) const {
     case Role::kBuilder:
       hired.builder = system->spawn<BuilderShell>(
           who, BuilderSetup{seat.number, parts->group_options, options});
+      break;
+    case Role::kRank:
+      hired.rank =
+          system->spawn<RankShell, caf::detached>(who, RankSetup{parts, own_rank, options});
       break;
   }
   return hired;

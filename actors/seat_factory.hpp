@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "actors/node_services.hpp"
+#include "actors/own_rank.hpp"
 #include "actors/receivers.hpp"
 #include "actors/run_options.hpp"
 #include "actors/run_parts.hpp"
@@ -17,6 +18,7 @@ struct SeatFactory {
   std::shared_ptr<NodeServices> services;  // shared with the node's actors
   std::shared_ptr<const RunParts> parts;   // likewise
   std::shared_ptr<Receivers> receivers;    // likewise
+  std::shared_ptr<OwnRank> own_rank;       // likewise
   RunOptions options;
   SupervisorActor supervisor;  // whom the actors report to
 

@@ -48,6 +48,10 @@ using drain_atom = caf::atom_constant<caf::atom("drain")>;      // finish what i
 using drained_atom = caf::atom_constant<caf::atom("drained")>;  // nothing is on its way through
 using ping_atom = caf::atom_constant<caf::atom("ping")>;        // the head is alive
 using pong_atom = caf::atom_constant<caf::atom("pong")>;        // so is a node
+using train_atom = caf::atom_constant<caf::atom("train")>;      // on the groups that were sent
+using save_atom = caf::atom_constant<caf::atom("save")>;        // give rank 0 the optimizer's state
+using put_atom = caf::atom_constant<caf::atom("put")>;          // into the ranks' store
+using get_atom = caf::atom_constant<caf::atom("get")>;          // out of it
 using failed_atom = caf::atom_constant<caf::atom("failed")>;    // an actor's last words
 using status_atom = caf::atom_constant<caf::atom("status")>;    // who is here and waits for whom
 
@@ -77,6 +81,7 @@ struct SeatCounts {
   uint32_t generators = 0;
   uint32_t tracers = 0;
   uint32_t builders = 0;
+  uint32_t ranks = 0;  // of the learner, beside rank 0
 };
 
 // A node as others find it.
@@ -98,6 +103,9 @@ struct Welcome {
 
 // The actor of a seat: the handle of its role is set.
 struct Hired;
+
+// What a rank of the learner needs to meet the others.
+struct RankMeeting;
 
 // Who is who. Sent to everybody when somebody has joined or was lost, and answered with its epoch:
 // the coordinator is told last, so that nobody gets work from a stranger.
@@ -138,10 +146,24 @@ using BuilderActor = caf::typed_actor<caf::replies_to<start_atom>::with<Outcome>
                                       // Coordinator.
                                       caf::reacts_to<abandon_atom, std::vector<GroupKey>>>;
 
-// --- learner: owns trainer, batch buffer and checkpoints; detached
-using LearnerActor = caf::typed_actor<
-    // Builds the trainer, offers its weights.
+// --- rank store: one a run; where the learner's ranks meet (learner/rank_store.hpp)
+using RankStoreActor =
+    caf::typed_actor<caf::replies_to<put_atom, std::string, std::string>::with<Outcome>,
+                     // Whether the key is there, and its value.
+                     caf::replies_to<get_atom, std::string>::with<bool, std::string>>;
+
+// --- rank: a rank of the learner other than 0; owns its trainer; detached
+using RankActor = caf::typed_actor<
     caf::replies_to<start_atom>::with<Outcome>,
+    // Learner, which makes the same call of its own trainer meanwhile: make it, train on the groups
+    // that came before at a run's progress in [0, 1], save it.
+    caf::replies_to<RankMeeting>::with<Outcome>, caf::reacts_to<std::vector<SampleGroup>>,
+    caf::replies_to<train_atom, double>::with<Outcome>, caf::replies_to<save_atom>::with<Outcome>>;
+
+// --- learner: owns trainer, batch buffer and checkpoints; rank 0; detached
+using LearnerActor = caf::typed_actor<
+    // Builds the trainer, together with the other ranks, and offers its weights.
+    caf::replies_to<start_atom, Peers>::with<Outcome>,
     // Generators that are new are told of the weights.
     caf::replies_to<Peers>::with<uint64_t>,
     // Builder: groups, and its number for the credit.
@@ -149,7 +171,9 @@ using LearnerActor = caf::typed_actor<
     // Coordinator: an empty group in place of one that has no attempts left.
     caf::reacts_to<SampleGroup>,
     caf::reacts_to<clock_atom, double, bool>,  // seconds of training time, running
-    caf::replies_to<SaveRequest>::with<SaveReply>, caf::reacts_to<tick_atom>>;
+    caf::replies_to<SaveRequest>::with<SaveReply>, caf::reacts_to<tick_atom>,
+    // To itself: what a call that the ranks make together failed of.
+    caf::reacts_to<failed_atom, Outcome>>;
 
 // --- coordinator: one a run; dataset, ledger, admission, evaluation; detached (it writes to disk)
 using CoordinatorActor =
@@ -197,9 +221,9 @@ using SupervisorActor = caf::typed_actor<
     caf::replies_to<status_atom>::with<std::vector<NodeStatus>>,
     caf::replies_to<drain_atom, std::string>::with<Outcome>, caf::reacts_to<drained_atom, Seat>,
     caf::reacts_to<tick_atom>,
-    // Ends all actors of the run but the inspectors, then itself. The sentence is what other nodes
-    // are told.
-    caf::reacts_to<stop_atom, std::string>>;
+    // Ends all actors of the run but the inspectors, then itself. Other nodes are told whether the
+    // run is over, or may be resumed by another head, and why.
+    caf::reacts_to<stop_atom, bool, std::string>>;
 
 // --- inspector: one a node
 using InspectorActor =
@@ -215,6 +239,20 @@ struct Hired {
   GeneratorActor generator;
   TracerActor tracer;
   BuilderActor builder;
+  RankActor rank;
+};
+
+// A rank of the learner, and the node where it is.
+struct RankPeer {
+  RankActor actor;
+  NodeAddress node;
+};
+
+struct RankMeeting {
+  uint32_t rank = 0;
+  std::vector<NodeAddress> nodes;  // by rank
+  RankStoreActor store;
+  bool restore = false;  // a checkpoint, which rank 0 reads
 };
 
 struct Peers {
@@ -223,7 +261,8 @@ struct Peers {
   std::map<uint32_t, GeneratorActor> generators;  // by number, as are the others
   std::map<uint32_t, TracerActor> tracers;
   std::map<uint32_t, BuilderActor> builders;
-  uint64_t epoch = 0;  // goes up with every change
+  std::map<uint32_t, RankPeer> ranks;  // beside rank 0, in their order; for the learner alone
+  uint64_t epoch = 0;                  // goes up with every change
 };
 
 }  // namespace tracewise

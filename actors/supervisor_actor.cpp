@@ -20,19 +20,41 @@ void remove(const Seat& seat, Peers& peers) {
     case Role::kBuilder:
       peers.builders.erase(seat.number);
       return;
+    case Role::kRank:
+      peers.ranks.erase(seat.number);
+      return;
   }
 }
 
-// f(the seat's actor, the handles of its role).
-template <class F>
-void with_actor(const Seat& seat, const Hired& hired, Peers& peers, F f) {
+void add(const Seat& seat, const Hired& hired, const NodeAddress& node, Peers& peers) {
   switch (seat.role) {
     case Role::kGenerator:
-      return f(hired.generator, peers.generators);
+      peers.generators[seat.number] = hired.generator;
+      return;
     case Role::kTracer:
-      return f(hired.tracer, peers.tracers);
+      peers.tracers[seat.number] = hired.tracer;
+      return;
     case Role::kBuilder:
-      return f(hired.builder, peers.builders);
+      peers.builders[seat.number] = hired.builder;
+      return;
+    case Role::kRank:
+      peers.ranks[seat.number] = {hired.rank, node};
+      return;
+  }
+}
+
+// f(the seat's actor).
+template <class F>
+void with_actor(const Seat& seat, const Hired& hired, F f) {
+  switch (seat.role) {
+    case Role::kGenerator:
+      return f(hired.generator);
+    case Role::kTracer:
+      return f(hired.tracer);
+    case Role::kBuilder:
+      return f(hired.builder);
+    case Role::kRank:
+      return f(hired.rank);
   }
 }
 
@@ -83,9 +105,9 @@ SupervisorShell::behavior_type SupervisorShell::make_behavior() {
         drained(seat);
       },
       [this](tick_atom) { tick(); },
-      [this](stop_atom, const std::string& why) {
+      [this](stop_atom, bool over, const std::string& why) {
         seen();
-        end_all(why);
+        end_all(over, why);
       },
   };
 }
@@ -96,7 +118,8 @@ void SupervisorShell::let_go() {
   nodes_.clear();
 }
 
-// The learner starts beside the seats: whoever is ready first waits in `peers_` for the others.
+// The learner starts beside the seats, once its other ranks are there: whoever is ready first waits
+// in `peers_` for the others.
 void SupervisorShell::begin(Peers peers) {
   peers_ = std::move(peers);
   watch(peers_.coordinator, "coordinator");
@@ -105,8 +128,15 @@ void SupervisorShell::begin(Peers peers) {
   for (uint32_t i = 0; i < setup_.seats.builders; ++i) hire(Role::kBuilder, "");
   for (uint32_t i = 0; i < setup_.seats.generators; ++i) hire(Role::kGenerator, "");
   for (const std::string& node : setup_.expected) starting_.insert("node " + node);
-  start(peers_.learner, "learner", [this] { spread(); });
+  starting_.insert("learner");
+  start_learner();
   tick();
+}
+
+void SupervisorShell::start_learner() {
+  if (peers_.ranks.size() < setup_.ranks || std::exchange(learner_begun_, true)) return;
+  start(
+      peers_.learner, "learner", [this] { spread(); }, peers_);
 }
 
 void SupervisorShell::hire(Role role, const std::string& node) {
@@ -134,24 +164,24 @@ void SupervisorShell::hire(Role role, const std::string& node) {
 
 void SupervisorShell::hired(const Seat& seat, const std::string& node, const Hired& actor) {
   hired_[seat] = actor;
-  with_actor(seat, actor, peers_, [&](const auto& handle, auto&) {
+  with_actor(seat, actor, [&](const auto& handle) {
     watch(handle, name_of(seat), node, seat);
-    start(handle, name_of(seat), [this, seat, actor] {
-      with_actor(seat, actor, peers_,
-                 [&](const auto& ready, auto& all) { all[seat.number] = ready; });
+    start(handle, name_of(seat), [this, seat, node, actor] {
+      add(seat, actor, node.empty() ? NodeAddress{} : addresses_.at(node), peers_);
+      start_learner();
       spread();
     });
   });
 }
 
-template <class Handle>
+template <class Handle, class... Ts>
 void SupervisorShell::start(const Handle& actor, const std::string& name,
-                            std::function<void()> ready) {
+                            std::function<void()> ready, Ts&&... message) {
   starting_.insert(name);
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.start_ms);
   entry().begin_wait("its start, " + name, name, now(), now() + limit);
   set_state("starting actors");
-  request(actor, limit, start_atom::value)
+  request(actor, limit, start_atom::value, std::forward<Ts>(message)...)
       .then(
           [this, name, ready](const Outcome& outcome) {
             entry().end_wait("its start, " + name);
@@ -232,7 +262,7 @@ void SupervisorShell::told(uint64_t epoch, const std::string& name) {
 }
 
 // The supervisor knows the actors of this moment, replacements included.
-void SupervisorShell::end_all(const std::string& why) {
+void SupervisorShell::end_all(bool over, const std::string& why) {
   stopping_ = true;
   const auto end = [this](const auto& actor) {
     if (actor) send_exit(actor, caf::exit_reason::user_shutdown);
@@ -243,8 +273,9 @@ void SupervisorShell::end_all(const std::string& why) {
     end(actor.generator);
     end(actor.tracer);
     end(actor.builder);
+    end(actor.rank);
   }
-  for (const auto& [name, node] : nodes_) send(node.offer.agent, stop_atom::value, true, why);
+  for (const auto& [name, node] : nodes_) send(node.offer.agent, stop_atom::value, over, why);
   hired_.clear();
   spreading_.clear();
   quit(caf::exit_reason::user_shutdown);
@@ -266,12 +297,13 @@ void SupervisorShell::on_down(const caf::down_msg& down) {
       words.empty()
           ? Error{ErrorClass::kInternal, "it ended without a word: " + system().render(down.reason)}
           : words.mapped();
-  if (!who.seat || !begun_ || restarts_left_ == 0 || !may_pass(reason)) {
+  const bool replaceable = who.seat && who.seat->role != Role::kRank;
+  if (!replaceable || !begun_ || restarts_left_ == 0 || !may_pass(reason)) {
     return end_run({reason.error_class, who.name + ": " + reason.message});
   }
   --restarts_left_;
-  services().log->warn(who.name + " is replaced, " + std::to_string(restarts_left_) +
-                       " restarts are left");
+  services().tell(who.name + " is replaced, " + std::to_string(restarts_left_) +
+                  " restarts are left");
   lose(*who.seat, reason.message, true);
   const auto node = nodes_.find(who.node);
   if (node != nodes_.end() && node->second.drained) return let_go_if_drained(who.node);
@@ -293,6 +325,7 @@ void SupervisorShell::give_up(const Seat& seat, const std::string& reason) {
 void SupervisorShell::lose(const Seat& seat, const std::string& reason, bool blame) {
   hired_.erase(seat);
   remove(seat, peers_);
+  if (seat.role == Role::kRank) return lose_rank(seat, reason);
   for (auto& [name, node] : nodes_) node.seats.erase(seat);
   for (auto& [epoch, spreading] : spreading_) remove(seat, spreading.peers);
   send(peers_.coordinator, lost_atom::value, seat, reason, blame);
@@ -303,6 +336,15 @@ void SupervisorShell::lose(const Seat& seat, const std::string& reason, bool bla
   }
   for (const uint64_t epoch : waiting) told(epoch, name_of(seat));
   spread();
+}
+
+// The other ranks cannot go on without it; before they have met it may come back.
+void SupervisorShell::lose_rank(const Seat& seat, const std::string& reason) {
+  starting_.erase(name_of(seat));
+  if (!learner_begun_) return;
+  end_run(
+      {ErrorClass::kInternal,
+       name_of(seat) + " is gone, so the run has to go back to its newest checkpoint: " + reason});
 }
 
 }  // namespace tracewise

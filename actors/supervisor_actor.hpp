@@ -2,7 +2,8 @@
 // replaced under a new number while restarts are left, because its groups can be issued again; any
 // other death, and a failure that a replacement would meet again, ends the run with one sentence
 // that names the actor. A node that is lost takes its seats with it, and costs no restart: its
-// groups go to the seats of the nodes that are left, or that come.
+// groups go to the seats of the nodes that are left, or that come. The ranks of the learner are
+// exempt: the loss of one ends the run, which is resumed from its newest checkpoint.
 //
 //   hire -> start -> ready -> told to all (Peers) -> gets work -> lost -> hire ...
 //
@@ -32,6 +33,7 @@ struct SupervisorSetup {
 
   // Of a run with other nodes.
   MembershipOptions membership;
+  uint32_t ranks = 0;                           // of the learner, beside rank 0
   std::vector<std::string> expected;            // nodes that the run waits for before it begins
   std::string config;                           // what a node is welcomed with
   std::function<void(const std::string&)> cut;  // ends the connections with a node
@@ -83,24 +85,27 @@ class SupervisorShell final : public Shell<SupervisorActor> {
   void check_vacancies();
 
   void begin(Peers peers);
+  void start_learner();
+  void lose_rank(const Seat& seat, const std::string& reason);
   void hire(Role role, const std::string& node);
   void hired(const Seat& seat, const std::string& node, const Hired& hired);
-  template <class Handle>
-  void start(const Handle& actor, const std::string& name, std::function<void()> ready);
+  template <class Handle, class... Ts>
+  void start(const Handle& actor, const std::string& name, std::function<void()> ready,
+             Ts&&... message);
   void spread();
   template <class Handle>
   void tell(const Handle& actor, const std::string& name);
   void told(uint64_t epoch, const std::string& name);
-  void end_all(const std::string& why);
+  void end_all(bool over, const std::string& why);
   void on_down(const caf::down_msg& down);
   void give_up(const Seat& seat, const std::string& reason);
   void lose(const Seat& seat, const std::string& reason, bool blame);
   void end_run(Error error);
 
   SupervisorSetup setup_;
-  std::map<Role, uint32_t> next_number_;
-  std::map<Seat, Hired> hired_;     // not all of them are ready yet
-  std::set<std::string> starting_;  // names
+  std::map<Role, uint32_t> next_number_{{Role::kRank, 1}};  // rank 0 is the learner
+  std::map<Seat, Hired> hired_;                             // not all of them are ready yet
+  std::set<std::string> starting_;                          // names
   // By epoch: who has not answered the Peers of that epoch yet, and what the coordinator is told
   // once all have.
   struct Spreading {
@@ -111,6 +116,7 @@ class SupervisorShell final : public Shell<SupervisorActor> {
   std::map<caf::actor_addr, Watched> watched_;
   std::map<std::string, Error> last_words_;  // by name
   uint32_t restarts_left_;
+  bool learner_begun_ = false;
   bool begun_ = false;
   bool stopping_ = false;
 

@@ -41,13 +41,14 @@ void SupervisorShell::node_ready(NodeOffer offer) {
   for (uint32_t i = 0; i < seats.tracers; ++i) hire(Role::kTracer, node);
   for (uint32_t i = 0; i < seats.builders; ++i) hire(Role::kBuilder, node);
   for (uint32_t i = 0; i < seats.generators; ++i) hire(Role::kGenerator, node);
+  for (uint32_t i = 0; i < seats.ranks; ++i) hire(Role::kRank, node);
   starting_.erase("node " + node);
   spread();
 }
 
 void SupervisorShell::apply(const Membership::Change& change) {
   const std::string what = "node " + change.node + " is " + to_string(change.state);
-  services().log->warn(change.reason.empty() ? what : what + ": " + change.reason);
+  services().tell(change.reason.empty() ? what : what + ": " + change.reason);
   if (change.state == NodeState::kLost) lose_node(change.node, change.reason);
   if (change.state == NodeState::kLeft) lose_node(change.node, "it left the run");
 }
@@ -59,7 +60,7 @@ void SupervisorShell::lose_node(const std::string& node, const std::string& reas
     return;
   }
   if (const auto change = membership_.lose(node, reason))
-    services().log->warn("node " + node + " is lost: " + reason);
+    services().tell("node " + node + " is lost: " + reason);
   part_with(node, reason, false);
   setup_.cut(node);
   // Before the run has begun, the node is still waited for.
@@ -86,11 +87,14 @@ Outcome SupervisorShell::drain(const std::string& node) {
   const auto found = nodes_.find(node);
   if (found == nodes_.end()) return refuse("no node " + node + " works for the run");
   if (found->second.drained) return {};
+  if (std::ranges::any_of(found->second.seats,
+                          [](const Seat& seat) { return seat.role == Role::kRank; }))
+    return refuse("node " + node + " has a rank of the learner, which cannot go on without it");
   if (const std::string role = vacancy_without(node); !role.empty()) {
     return refuse("node " + node + " has the last " + role +
                   " of the run: without it the run would stand still; let another node join first");
   }
-  services().log->info("node " + node + " is drained");
+  services().tell("node " + node + " is drained");
   found->second.drained.emplace();
   const auto& seats = found->second.seats;
   send(peers_.coordinator, drain_atom::value, std::vector<Seat>(seats.begin(), seats.end()));
@@ -131,7 +135,7 @@ void SupervisorShell::let_go_if_drained(const std::string& node) {
   if (stopping_ || !std::ranges::includes(*leaving.drained, leaving.seats)) return;
   const std::string reason = "it was drained";
   (void)membership_.leave(node, reason);
-  services().log->info("node " + node + " has left: " + reason);
+  services().tell("node " + node + " has left: " + reason);
   part_with(node, reason, true);
   dismissed_[node] = now() + std::chrono::milliseconds(setup_.membership.lost_ms);
 }

@@ -59,12 +59,15 @@ TRACEWISE_INSPECT(EngineStats, x.sampled_tokens, x.prefilled_tokens, x.probe_tok
 TRACEWISE_INSPECT(WaitStatus, x.who, x.what, x.since_seconds, x.left_seconds)
 TRACEWISE_INSPECT(ActorStatus, x.name, x.role, x.state, x.state_seconds, x.mailbox, x.handled,
                   x.waits)
-TRACEWISE_INSPECT(SeatCounts, x.generators, x.tracers, x.builders)
+TRACEWISE_INSPECT(SeatCounts, x.generators, x.tracers, x.builders, x.ranks)
 TRACEWISE_INSPECT(NodeAddress, x.name, x.host, x.port)
 TRACEWISE_INSPECT(NodeOffer, x.address, x.seats, x.agent)
 TRACEWISE_INSPECT(Welcome, x.outcome, x.config, x.nodes)
-TRACEWISE_INSPECT(Hired, x.generator, x.tracer, x.builder)
-TRACEWISE_INSPECT(Peers, x.coordinator, x.learner, x.generators, x.tracers, x.builders, x.epoch)
+TRACEWISE_INSPECT(Hired, x.generator, x.tracer, x.builder, x.rank)
+TRACEWISE_INSPECT(RankPeer, x.actor, x.node)
+TRACEWISE_INSPECT(RankMeeting, x.rank, x.nodes, x.store, x.restore)
+TRACEWISE_INSPECT(Peers, x.coordinator, x.learner, x.generators, x.tracers, x.builders, x.ranks,
+                  x.epoch)
 #undef TRACEWISE_INSPECT
 
 }  // namespace tracewise

@@ -121,10 +121,13 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
   services->log = log_;
   const auto receivers =
       std::make_shared<Receivers>([gateway = gateway_.get()] { return gateway->make_receiver(); });
+  const auto own_rank = std::make_shared<OwnRank>(
+      [gateway = gateway_.get()](auto peers) { return gateway->make_tunnel(std::move(peers)); });
   const int64_t exit_ms = made.options.deadlines.exit_ms;
   SeatFactory factory{
-      system_.get(), services,     std::make_shared<const RunParts>(std::move(made.parts)),
-      receivers,     made.options, head};
+      system_.get(), services, std::make_shared<const RunParts>(std::move(made.parts)),
+      receivers,     own_rank, made.options,
+      head};
   NodeOffer offer{gateway_->address(), setup_.seats,
                   system_->spawn<AgentShell>(
                       ShellContext{services, head, "agent", "agent"},
@@ -145,6 +148,7 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
     caf::anon_send(offer.agent, stop_atom::value, true, std::string("the node was told to stop"));
   }
   receivers->abort();
+  own_rank->abort();
   offer.agent = AgentActor{};
   caf::anon_send_exit(inspector, caf::exit_reason::user_shutdown);
   inspector = InspectorActor{};

@@ -11,8 +11,10 @@ std::string node_conflict(const NodeSpec& node, Topology topology) {
   const Seats& seats = node.seats;
   if (node.name.empty()) return "a node has no name";
   if (is_reserved_name(node.name)) return "node " + node.name + " needs another name";
-  if (seats.generators + seats.tracers + seats.builders == 0)
-    return "node " + node.name + " has no generators, tracers or builders";
+  if (seats.generators + seats.tracers + seats.builders + seats.ranks == 0)
+    return "node " + node.name + " has no generators, tracers, builders or ranks";
+  if (!node.rank_device.empty() && seats.ranks == 0)
+    return "node " + node.name + " has rank_device " + node.rank_device + " but no ranks";
   if (!node.devices.empty() && node.devices.size() != seats.generators) {
     return "node " + node.name + " has " + std::to_string(node.devices.size()) + " devices for " +
            std::to_string(seats.generators) + " generators";
@@ -49,6 +51,7 @@ Seats all_seats(const ClusterOptions& cluster) {
     all.generators += node.seats.generators;
     all.tracers += node.seats.tracers;
     all.builders += node.seats.builders;
+    all.ranks += node.seats.ranks;
   }
   return all;
 }

@@ -23,6 +23,7 @@ struct Seats {
   uint32_t generators = 0;
   uint32_t tracers = 0;
   uint32_t builders = 0;
+  uint32_t ranks = 0;  // of the learner, beside rank 0 on the head
   bool operator==(const Seats&) const = default;
 };
 
@@ -34,6 +35,7 @@ struct NodeSpec {
   Seats seats;
   std::vector<std::string> devices;  // one for each generator; empty: engine.device for all
   uint32_t threads = 0;              // of each generator; 0: engine.threads
+  std::string rank_device;           // of the learner's rank; empty: trainer.device
 };
 
 struct HeadSpec {

@@ -30,6 +30,16 @@ const std::vector<NodeKey>& node_keys() {
     k.push_back(integer_key<NodeSpec>("generators", OF(seats.generators), at_least(0), "Seats."));
     k.push_back(integer_key<NodeSpec>("tracers", OF(seats.tracers), at_least(0), "Seats."));
     k.push_back(integer_key<NodeSpec>("builders", OF(seats.builders), at_least(0), "Seats."));
+    k.push_back(integer_key<NodeSpec>("ranks", OF(seats.ranks), between(0, 1),
+                                      "Of the learner, beside the head's."));
+    NodeKey rank_device =
+        text_key<NodeSpec>("rank_device", OF(rank_device), "Of its rank; empty: trainer.device.",
+                           "cpu, cuda:N or empty");
+    rank_device.set = [set = std::move(rank_device.set)](NodeSpec& n, const Value& v) {
+      const auto* text = std::get_if<std::string>(&v);
+      return text != nullptr && (text->empty() || is_device_name(*text)) && set(n, v);
+    };
+    k.push_back(std::move(rank_device));
     NodeKey devices = list_key<NodeSpec>("devices", OF(devices), "a list of cpu and cuda:N", {},
                                          "One for each generator; empty: engine.device.");
     devices.set = [set = std::move(devices.set)](NodeSpec& n, const Value& v) {
@@ -73,7 +83,9 @@ Key nodes_key() {
     key.allowed += (&field == &node_keys().front() ? "" : ", ") + field.name;
   key.meaning =
       "Nodes beside the head, [[cluster.nodes]]: name, host, port of the door (0: any), numbers of "
-      "generators, tracers and builders, devices (one for each generator; empty: engine.device), "
+      "generators, tracers, builders and the learner's ranks (0 or 1; the head has another), "
+      "rank_device (empty: trainer.device), devices (one for each generator; empty: "
+      "engine.device), "
       "threads of a generator (0: engine.threads).";
   key.fields = &node_keys();
   key.get = [](const Config& c) -> Value {

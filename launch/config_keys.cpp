@@ -73,6 +73,9 @@ void add_deadline_keys(Keys& k) {
                           "Milliseconds for a rollout's values; then the rollout has failed."));
   k.push_back(integer_key("deadlines.train_ms", AT(run.deadlines.train_ms), at_least(1),
                           "Milliseconds for a whole batch, until its commit."));
+  k.push_back(integer_key("deadlines.collective_ms", AT(run.deadlines.collective_ms), at_least(1),
+                          "Milliseconds for a collective of the learner's ranks, and for their "
+                          "meeting."));
   k.push_back(integer_key("deadlines.weights_ms", AT(run.deadlines.weights_ms), at_least(1),
                           "Milliseconds for a generator to acknowledge a weights version."));
   k.push_back(integer_key("deadlines.checkpoint_ms", AT(run.deadlines.checkpoint_ms), at_least(1),

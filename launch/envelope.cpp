@@ -11,9 +11,11 @@ std::string line_of(const json& j) {
   return j.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-json to_json(const Seats& seats) { return {seats.generators, seats.tracers, seats.builders}; }
+json to_json(const Seats& seats) {
+  return {seats.generators, seats.tracers, seats.builders, seats.ranks};
+}
 
-Seats seats_of(const json& j) { return {j.at(0), j.at(1), j.at(2)}; }
+Seats seats_of(const json& j) { return {j.at(0), j.at(1), j.at(2), j.at(3)}; }
 
 json to_json(const MembershipOptions& m) {
   return {m.heartbeat_ms, m.suspect_ms, m.lost_ms, m.join_ms};
@@ -121,6 +123,7 @@ Result<NodeEnvelope> envelope_of(const json& j) {
   e.seats = seats_of(j.at("seats"));
   e.devices = j.at("devices").get<std::vector<std::string>>();
   e.threads = j.at("threads");
+  e.rank_device = j.at("rank_device");
   e.door = door_of(j.at("door"));
   e.host = j.at("host");
   e.membership = membership_of(j.at("membership"));
@@ -142,6 +145,7 @@ std::string to_line(const NodeEnvelope& e) {
             {"seats", to_json(e.seats)},
             {"devices", e.devices},
             {"threads", e.threads},
+            {"rank_device", e.rank_device},
             {"door", to_json(e.door)},
             {"host", e.host},
             {"membership", to_json(e.membership)},

@@ -35,6 +35,7 @@ struct NodeEnvelope {
   Seats seats;
   std::vector<std::string> devices;  // one for each generator; empty: as the config says
   uint32_t threads = 0;              // of each generator; 0: as the config says
+  std::string rank_device;           // of the learner's rank; empty: as the config says
   DoorOptions door;
   std::string host;  // under which others reach the door; empty: as its host calls itself
   MembershipOptions membership;

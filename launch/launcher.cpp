@@ -84,6 +84,7 @@ NodeEnvelope Launcher::envelope_for(const Node& node) const {
   envelope.seats = node.placed.seats;
   envelope.devices = node.placed.devices;
   envelope.threads = node.placed.threads;
+  envelope.rank_device = node.placed.rank_device;
   envelope.door = node.placed.door;
   envelope.host = node.placed.reached_as;
   envelope.membership = cluster.membership;

@@ -38,7 +38,7 @@ int64_t checkpoint_bytes(const ModelConfig& model) {
 }
 
 MemoryEstimate estimate_memory(const Config& config, const ModelConfig& model, const Seats& seats,
-                               bool learner) {
+                               bool head) {
   const int64_t element = model.dtype == "F32" ? kFloatBytes : 2;
   const int64_t weights = parameters(model) * element;
   MemoryEstimate estimate;
@@ -48,13 +48,14 @@ MemoryEstimate estimate_memory(const Config& config, const ModelConfig& model, c
   const int64_t blocks = engine.kv_blocks > 0 ? engine.kv_blocks : context * engine.max_sequences;
   estimate.kv_cache = seats.generators * blocks * engine.block_tokens * 2 * model.layers *
                       model.kv_heads * model.head_dim * element;
-  if (!learner) return estimate;
+  if (!head && seats.ranks == 0) return estimate;
   const bool reference = config.trainer.loss.kl_beta > 0 || config.trainer.loss.step_dpo_weight > 0;
-  // The weights that learn, their gradient, the version that is sent, the start weights.
-  const int64_t copies = reference ? 4 : 3;
-  // Both moments, and a master copy of what isn't fp32 itself.
+  // The weights that learn, their gradient; the version that is sent; the start weights.
+  const int64_t copies = 2 + (head ? 1 : 0) + (reference ? 1 : 0);
+  // Both moments, and a master copy of what isn't fp32 itself; each rank has its share.
   const int64_t states = element == kFloatBytes ? 2 : 3;
-  estimate.optimizer = copies * weights + states * kFloatBytes * parameters(model);
+  const int64_t ranks = 1 + int64_t{all_seats(config.cluster).ranks};
+  estimate.optimizer = copies * weights + states * kFloatBytes * parameters(model) / ranks;
   return estimate;
 }
 

@@ -13,7 +13,7 @@ namespace tracewise {
 struct MemoryEstimate {
   int64_t weights = 0;    // the model folder's, and a generator's two versions
   int64_t kv_cache = 0;   // of all generators; with engine.kv_blocks = 0 at most this
-  int64_t optimizer = 0;  // the learner's: weights, gradient, fp32 master copy and moments
+  int64_t optimizer = 0;  // a rank's: weights, gradient, its share of fp32 master copy and moments
   int64_t total() const { return weights + kv_cache + optimizer; }
 };
 
@@ -24,6 +24,6 @@ struct MemoryEstimate {
 int64_t checkpoint_bytes(const ModelConfig& model);
 
 MemoryEstimate estimate_memory(const Config& config, const ModelConfig& model, const Seats& seats,
-                               bool learner);
+                               bool head);
 
 }  // namespace tracewise

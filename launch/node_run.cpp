@@ -21,7 +21,9 @@ std::string host_name() {
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "this host";
 }
 
-SeatCounts counts(const Seats& seats) { return {seats.generators, seats.tracers, seats.builders}; }
+SeatCounts counts(const Seats& seats) {
+  return {seats.generators, seats.tracers, seats.builders, seats.ranks};
+}
 
 NodeSetup node_setup(const NodeEnvelope& envelope) {
   NodeSetup setup;
@@ -41,10 +43,12 @@ Result<RunSummary> run_head(const NodeEnvelope& envelope, std::stop_token stop,
   setup.node = node_setup(envelope);
   setup.config = envelope.head->config;
   setup.seats = counts(envelope.seats);
+  setup.ranks = all_seats(config.cluster).ranks;
   setup.expected = envelope.head->expected;
   setup.on_open = [&report](const NodeAddress& address) {
     report(HeadAddress{address.host, address.port});
   };
+  setup.on_event = [&report](const std::string& line) { report(EventReport{line}); };
   return train_as_head(
       std::move(config), envelope.head->resume, stop,
       [&report](const Progress& progress) { report(progress); }, setup);
@@ -65,7 +69,9 @@ class PartsMaker {
       model_ = std::make_shared<const ModelFolder>(std::move(model));
       model_dir_ = shared->launch.model_dir;
     }
-    TW_ASSIGN(RunParts parts, seat_parts(shared, model_, {envelope_.devices, envelope_.threads}));
+    TW_ASSIGN(
+        RunParts parts,
+        seat_parts(shared, model_, {envelope_.devices, envelope_.threads, envelope_.rank_device}));
     report_(JoinedReport{});
     return WorkerParts{shared->run, std::move(parts)};
   }

@@ -1,6 +1,7 @@
 #include "launch/parts.hpp"
 
 #include "launch/device_pool.hpp"
+#include "learner/rank_group.hpp"
 #include "model/device.hpp"
 #include "rollout/engine.hpp"
 
@@ -90,6 +91,20 @@ Result<RunParts> seat_parts(std::shared_ptr<const Config> config,
   };
   parts.make_tracer = [config, model] {
     return Tracer::make(tracer_options(*config, model->config), *model->tokenizer);
+  };
+  TrainerOptions trainer = config->trainer;
+  if (!seats.rank_device.empty()) {
+    TW_TRY(check_device(seats.rank_device));
+    trainer.device = seats.rank_device;
+  }
+  parts.make_rank_trainer =
+      [trainer, model](
+          RankGroupOptions ranks, std::shared_ptr<RankStore> store,
+          const std::function<void(RunParts::EndRanks)>& met) -> Result<std::unique_ptr<Trainer>> {
+    ranks.device = trainer.device;
+    TW_ASSIGN(const auto group, RankGroup::connect(ranks, std::move(store)));
+    met([group] { group->abort(); });
+    return make_trainer(trainer, model->config, model->weights, group);
   };
   parts.group_options = config->group;
   return parts;

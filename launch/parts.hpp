@@ -26,14 +26,15 @@ TracerOptions tracer_options(const Config& config, const ModelConfig& model);
 // verified. A prompt that leaves no room in the model's context is kBadInput.
 Result<std::vector<Prompt>> load_dataset(DatasetOptions options, const ModelFolder& model);
 
-// What generators compute with on one node, where it differs from the config.
+// What generators and a rank compute with on one node, where it differs from the config.
 struct SeatOptions {
   std::vector<std::string> devices;  // one for each generator; empty: engine.device for all
   uint32_t threads = 0;              // of each generator; 0: engine.threads
+  std::string rank_device;           // empty: trainer.device
 };
 
-// What generators, tracers and builders are made from, without prompts or a trainer: all that a
-// node beside the head needs. Shares config and model as run_parts() does.
+// What generators, tracers, builders and ranks are made from, without prompts or a learner: all
+// that a node beside the head needs. Shares config and model as run_parts() does.
 Result<RunParts> seat_parts(std::shared_ptr<const Config> config,
                             std::shared_ptr<const ModelFolder> model, const SeatOptions& options);
 

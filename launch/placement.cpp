@@ -65,6 +65,7 @@ PlacedNode place_node(const ClusterOptions& cluster, const NodeSpec& spec, const
   node.seats = spec.seats;
   node.devices = spec.devices;
   node.threads = spec.threads;
+  node.rank_device = spec.rank_device;
   node.door = door_of(cluster, spec.port);
   switch (cluster.topology) {
     case Topology::kInProcess:

@@ -24,6 +24,7 @@ struct PlacedNode {
   Seats seats;
   std::vector<std::string> devices;  // as in NodeSpec
   uint32_t threads = 0;              // as in NodeSpec
+  std::string rank_device;           // as in NodeSpec
   DoorOptions door;
 };
 

@@ -26,6 +26,7 @@ std::string command_text(const std::vector<std::string>& argv) {
 std::string devices_text(const PlacedNode& node) {
   std::string text;
   for (const std::string& device : node.devices) text += (text.empty() ? "" : " ") + device;
+  if (!node.rank_device.empty()) text += (text.empty() ? "rank " : ", rank ") + node.rank_device;
   return text.empty() ? "-" : text;
 }
 
@@ -35,7 +36,7 @@ std::string placement_table(const Placement& placement,
                             const std::vector<MemoryEstimate>& estimates) {
   TW_CHECK(placement.nodes.size() == estimates.size(), "an estimate for each node");
   std::vector<std::vector<std::string>> rows = {{"node", "host", "port", "generators", "tracers",
-                                                 "builders", "devices", "weights", "cache",
+                                                 "builders", "ranks", "devices", "weights", "cache",
                                                  "learner", "memory"}};
   std::string commands;
   for (size_t i = 0; i < estimates.size(); ++i) {
@@ -44,8 +45,8 @@ std::string placement_table(const Placement& placement,
     rows.push_back({node.name, node.host.empty() ? "any" : node.host,
                     node.door.port == 0 ? "any" : std::to_string(node.door.port),
                     std::to_string(node.seats.generators), std::to_string(node.seats.tracers),
-                    std::to_string(node.seats.builders), devices_text(node),
-                    bytes_text(memory.weights), bytes_text(memory.kv_cache),
+                    std::to_string(node.seats.builders), std::to_string(node.seats.ranks),
+                    devices_text(node), bytes_text(memory.weights), bytes_text(memory.kv_cache),
                     bytes_text(memory.optimizer), bytes_text(memory.total())});
     commands += node.name + ": " + command_text(node.argv) + "\n";
   }
@@ -66,7 +67,8 @@ std::string placement_json(const Placement& placement,
                      {"seats",
                       {{"generators", node.seats.generators},
                        {"tracers", node.seats.tracers},
-                       {"builders", node.seats.builders}}},
+                       {"builders", node.seats.builders},
+                       {"ranks", node.seats.ranks}}},
                      {"devices", node.devices},
                      {"memory",
                       {{"weights", memory.weights},

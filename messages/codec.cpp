@@ -89,7 +89,7 @@ void visit(V& v, Ref<V, Hello> r, v1::Hello& p) {
   SCALAR(run);
   SCALAR(config_hash);
   SCALAR(node);
-  ENUM(Hello, channel, Channel::kShell);
+  ENUM(Hello, channel, Channel::kRanks);
   SCALAR(address);
   SCALAR(port);
 }
@@ -101,6 +101,7 @@ void visit(V& v, Ref<V, HelloReply> r, v1::HelloReply& p) {
   SCALAR(protocol);
   SCALAR(build);
   SCALAR(node);
+  SCALAR(later);
 }
 
 template <class V>

@@ -27,6 +27,7 @@ enum class Channel : uint8_t {
   kActors,   // messages between actors
   kWeights,  // a weight transport
   kShell,    // what an operator asks the head
+  kRanks,    // what the learner's ranks say to each other (transport/tunnel.hpp)
 };
 
 // The first words on a connection, from the node that dialled. Texts are printable ASCII, at most
@@ -50,6 +51,8 @@ struct HelloReply {
   uint32_t protocol = kProtocol;
   std::string build;  // as in Hello, of the node that answers
   std::string node;
+  bool later =
+      false;  // a refusal: nothing is wrong with the Hello, another time it may be accepted
   bool operator==(const HelloReply&) const = default;
 };
 

@@ -127,6 +127,7 @@ Result<HelloReply> exchange_hello(TlsStream& stream, const Hello& hello, Wait wa
 
 Error refusal(const std::string& place, const Hello& hello, const HelloReply& reply) {
   const std::string message = place + " refused the connection: " + reply.reason;
+  if (reply.later) return io_error(message);
   const bool same = reply.protocol == hello.protocol && reply.build == hello.build;
   return same ? bad_input(message) : unsupported(message);
 }

@@ -242,7 +242,7 @@ class Door::Impl {
   }
 
   Verdict judge(const std::string& message, const std::string& peer, Hello& hello) {
-    HelloReply reply{false, "", own_.protocol, own_.build, own_.node};
+    HelloReply reply{false, "", own_.protocol, own_.build, own_.node, false};
     auto fits = decode(message, hello);
     if (fits.ok()) fits = check_hello(own_, hello, peer);
     if (!fits.ok()) {
@@ -251,6 +251,7 @@ class Door::Impl {
     }
     if (!serves(hello.channel)) {
       reply.reason = unserved(hello.channel);
+      reply.later = true;
       return {reply, Refusal::kChannel};
     }
     reply.accepted = true;

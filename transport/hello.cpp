@@ -10,6 +10,8 @@ const char* to_string(Channel channel) {
       return "weights";
     case Channel::kShell:
       return "shell";
+    case Channel::kRanks:
+      return "ranks";
   }
   TW_CHECK(false, "a channel is one of its enumerators");
 }

@@ -37,6 +37,7 @@ Needs needs_of(const Config& config, const Placement& placement) {
   needs.protocol = kProtocol;
   needs.nodes = placement.nodes.size();
   needs.engine_threads = static_cast<uint32_t>(config.engine.threads);
+  needs.in_turns = config.run.max_staleness == 0;
   needs.learner_threads = static_cast<uint32_t>(config.trainer.threads);
   needs.checkpoints =
       config.run.checkpoint.keep_last + 1 + (config.run.checkpoint.keep_best ? 1 : 0);

@@ -108,7 +108,7 @@ class Round {
     request.identity = std::move(*identity);
     request.config = setup_.config;
     for (const PlacedNode& node : host.nodes) {
-      request.nodes.push_back({node.name, node.seats, node.devices, node.threads, node.door});
+      request.nodes.push_back({node.name, node.seats, node.devices, node.rank_device, node.door});
       request.head = request.head || node.name == kHeadName;
     }
     tell(host, request);

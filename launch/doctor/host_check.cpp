@@ -74,6 +74,8 @@ std::set<std::string> wanted_devices(const HostRequest& request, const Config& c
   for (const WantedNode& node : request.nodes) {
     if (node.seats.generators > 0 && node.devices.empty()) devices.insert(config.engine.device);
     devices.insert(node.devices.begin(), node.devices.end());
+    if (node.seats.ranks > 0)
+      devices.insert(node.rank_device.empty() ? config.trainer.device : node.rank_device);
   }
   if (request.head) devices.insert(config.trainer.device);
   return devices;

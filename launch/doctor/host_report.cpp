@@ -13,9 +13,9 @@ std::string line_of(const char* what, json value) {
 
 json to_json(const WantedNode& n) {
   return {{"name", n.name},
-          {"seats", {n.seats.generators, n.seats.tracers, n.seats.builders}},
+          {"seats", {n.seats.generators, n.seats.tracers, n.seats.builders, n.seats.ranks}},
           {"devices", n.devices},
-          {"threads", n.threads},
+          {"rank_device", n.rank_device},
           {"address", n.door.address},
           {"port", n.door.port},
           {"fixed_port", n.door.fixed_port}};
@@ -25,9 +25,9 @@ WantedNode node_of(const json& j) {
   WantedNode n;
   n.name = j.at("name");
   const json& seats = j.at("seats");
-  n.seats = {seats.at(0), seats.at(1), seats.at(2)};
+  n.seats = {seats.at(0), seats.at(1), seats.at(2), seats.at(3)};
   n.devices = j.at("devices").get<std::vector<std::string>>();
-  n.threads = j.at("threads");
+  n.rank_device = j.at("rank_device");
   n.door.address = j.at("address");
   n.door.port = j.at("port");
   n.door.fixed_port = j.at("fixed_port");

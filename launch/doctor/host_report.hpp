@@ -27,7 +27,7 @@ struct WantedNode {
   std::string name;
   Seats seats;
   std::vector<std::string> devices;
-  uint32_t threads = 0;
+  std::string rank_device;  // empty: trainer.device
   DoorOptions door;
 };
 

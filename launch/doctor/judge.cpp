@@ -145,12 +145,13 @@ class HostJudge {
   }
 
   void cores() {
-    uint64_t threads = 0;
+    uint64_t sampling = 0, training = 0;
     for (const PlacedNode& node : host_.nodes) {
-      threads += uint64_t{node.seats.generators} *
-                 (node.threads > 0 ? node.threads : needs_.engine_threads);
-      if (node.name == kHeadName) threads += needs_.learner_threads;
+      sampling += uint64_t{node.seats.generators} *
+                  (node.threads > 0 ? node.threads : needs_.engine_threads);
+      if (node.name == kHeadName || node.seats.ranks > 0) training += needs_.learner_threads;
     }
+    const uint64_t threads = needs_.in_turns ? std::max(sampling, training) : sampling + training;
     const bool enough = threads <= host_.report->cores;
     say("cores", enough ? Level::kOk : Level::kWarn,
         std::to_string(host_.report->cores) + " for " + std::to_string(threads) + " threads",
@@ -189,7 +190,7 @@ class HostJudge {
       say(disk.what, level,
           disk.path + ": " +
               (disk.free_bytes < 0 ? "cannot be written" : bytes_text(disk.free_bytes) + " free") +
-              (run ? ", a checkpoint has " + bytes_text(needs_.checkpoint_bytes) : ""),
+              (wanted > least ? ", checkpoints take " + bytes_text(wanted) : ""),
           run ? "Make room, set run.dir to another disk, or lower checkpoint.keep_last."
               : "Make room there, " + bytes_text(least) + " at least.");
     }

@@ -27,6 +27,7 @@ struct Needs {
   uint32_t protocol = 0;
   size_t nodes = 0;                       // of the whole run
   uint32_t engine_threads = 1;            // of a generator whose node says none
+  bool in_turns = true;                   // generators and the learner never compute at once
   uint32_t learner_threads = 1;           // on the head
   std::map<std::string, int64_t> memory;  // bytes, by node; empty: the model cannot be read here
   int64_t checkpoint_bytes = 0;

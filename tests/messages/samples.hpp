@@ -11,7 +11,7 @@ namespace tracewise::samples {
 inline Hello hello() {
   return {7, "b1d5", "run-9", "c0ffee", "generator-0", Channel::kWeights, "10.0.0.7", 4001};
 }
-inline HelloReply hello_reply() { return {true, "as agreed", 8, "b1d6", "head"}; }
+inline HelloReply hello_reply() { return {true, "as agreed", 8, "b1d6", "head", true}; }
 
 inline Prompt prompt() { return {"row-7", {1, 14, 16, 300000}, "27", {6, 11}}; }
 inline GroupKey key() { return {41, 2}; }

@@ -177,6 +177,7 @@ TEST_CASE("a hello that doesn't fit is refused with the door's own reason") {
   CHECK(name.message == says + "a node calls itself 'g1', but its certificate is that of 'g0'");
   CHECK(eventually([&] { return head.refused(Refusal::kHello) == 5; }));
   const Error channel = refusal([](Hello& hello) { hello.channel = Channel::kShell; });
+  CHECK(channel.error_class == ErrorClass::kIo);
   CHECK(channel.message == says + "node 'head' does not serve the channel 'shell' now");
   CHECK(eventually([&] { return head.refused(Refusal::kChannel) == 1; }));
   CHECK(head.door->counters().accepted == 0);

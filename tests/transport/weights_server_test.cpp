@@ -234,13 +234,13 @@ TEST_CASE("an answer to another question ends the fetch") {
   exchange.door->stop_serving(Channel::kWeights);
 }
 
-TEST_CASE("a receiver whose channel nobody serves is refused at once") {
+TEST_CASE("a receiver whose channel nobody serves asks again until its deadline, and says why") {
   Exchange exchange("tcp");
   const WeightsReady ready = exchange.publish(version_of(1));
   exchange.sender.reset();
-  const auto got = exchange.receivers[0]->fetch(ready, soon());
+  const auto got = exchange.receivers[0]->fetch(ready, in_ms(300));
   REQUIRE_FALSE(got.ok());
-  CHECK(got.error().error_class == ErrorClass::kBadInput);
+  CHECK(got.error().error_class == ErrorClass::kDeadline);
   CHECK_THAT(got.error().message, Catch::Contains("does not serve the channel 'weights' now"));
 }
 

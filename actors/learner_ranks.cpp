@@ -1,0 +1,99 @@
+// The learner's other ranks: what they are told to do, and what becomes of that.
+#include <algorithm>
+#include <utility>
+
+#include "actors/learner_actor.hpp"
+#include "actors/parts.hpp"
+
+namespace tracewise {
+namespace {
+
+// Whether a call may have failed on this rank only because it failed on another.
+bool may_be_anothers(const Error& error) {
+  return error.error_class == ErrorClass::kIo || error.error_class == ErrorClass::kDeadline ||
+         error.error_class == ErrorClass::kCancelled;
+}
+
+size_t tokens_of(const SampleGroup& group) {
+  size_t tokens = 0;
+  for (const AdvantageRollout& rollout : group.rollouts) tokens += rollout.tokens.size();
+  for (const StepPair& pair : group.pairs)
+    tokens += pair.prefix.size() + pair.chosen.size() + pair.rejected.size();
+  return tokens;
+}
+
+}  // namespace
+
+// The others meet while this one does.
+Result<std::unique_ptr<Trainer>> LearnerShell::meet_ranks() {
+  set_state("meeting the other ranks");
+  RankMeeting meeting;
+  meeting.nodes.push_back(setup_.address);
+  for (const RankPeer& rank : ranks_) meeting.nodes.push_back(rank.node);
+  meeting.store = setup_.rank_store;
+  meeting.restore = setup_.start.checkpoint.has_value();
+  for (size_t i = 0; i < ranks_.size(); ++i) {
+    meeting.rank = static_cast<uint32_t>(i + 1);
+    order(i, "meeting", setup_.options.deadlines.start_ms, meeting);
+  }
+  meeting.rank = 0;
+  TW_ASSIGN(auto own,
+            setup_.own_rank->meet(system(), meeting, *setup_.parts, setup_.options.deadlines));
+  RankOrders orders;
+  orders.train = [this](std::span<const SampleGroup> groups, double progress) {
+    order_training(groups, progress);
+  };
+  orders.save = [this] {
+    for (size_t i = 0; i < ranks_.size(); ++i)
+      order(i, "checkpoint", setup_.options.deadlines.checkpoint_ms, save_atom::value);
+  };
+  return std::unique_ptr<Trainer>(new LeadTrainer(std::move(own), std::move(orders)));
+}
+
+void LearnerShell::order_training(std::span<const SampleGroup> groups, double progress) {
+  for (size_t i = 0; i < ranks_.size(); ++i) {
+    in_parts(std::vector<SampleGroup>(groups.begin(), groups.end()), tokens_of,
+             [&](std::vector<SampleGroup> part) { send(ranks_[i].actor, std::move(part)); });
+    order(i, "training step " + std::to_string(step_ + 1), setup_.options.deadlines.train_ms,
+          train_atom::value, progress);
+  }
+}
+
+template <class... Ts>
+void LearnerShell::order(size_t rank, const std::string& what, int64_t limit_ms, Ts&&... message) {
+  const auto limit = std::chrono::milliseconds(limit_ms);
+  const std::string wait = what + ", learner rank " + std::to_string(rank + 1);
+  entry().begin_wait(wait, "node " + ranks_[rank].node.name, now(), now() + limit);
+  request(ranks_[rank].actor, limit, std::forward<Ts>(message)...)
+      .then(
+          [this, wait, rank](const Outcome& outcome) {
+            entry().end_wait(wait);
+            if (!outcome.ok) rank_failed(rank, to_error(outcome));
+          },
+          [this, wait, rank, limit_ms](caf::error& error) {
+            entry().end_wait(wait);
+            // Who is gone is the supervisor's to tell.
+            if (error != caf::sec::request_timeout) return;
+            rank_failed(rank, {ErrorClass::kInternal, wait + " did not come to an end within " +
+                                                          std::to_string(limit_ms) + " ms"});
+          });
+}
+
+void LearnerShell::rank_failed(size_t rank, const Error& error) {
+  const std::string sentence = "learner rank " + std::to_string(rank + 1) + " on node " +
+                               ranks_[rank].node.name + ": " + error.message;
+  if (may_be_anothers(error)) return services().log->warn(sentence);
+  fail({error.error_class, sentence});
+}
+
+// A rank that failed, or the loss of its node, says more than what this one missed of it; both are
+// heard of soon after.
+void LearnerShell::fail_of(const Error& error) {
+  if (ranks_.empty() || !may_be_anothers(error)) return fail(error);
+  set_state("hearing why its ranks parted");
+  failing_ = true;
+  delayed_send(self(), std::chrono::seconds(2), failed_atom::value,
+               to_outcome(Error{ErrorClass::kInternal, error.message}));
+}
+
+}  // namespace tracewise
