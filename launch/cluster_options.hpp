@@ -60,7 +60,8 @@ struct ClusterOptions {
   std::string binary;  // on other hosts; empty: the path of the one that launches
   HeadSpec head;
   SshOptions ssh;
-  std::vector<std::string> slurm_options;  // words for srun
+  std::vector<std::string> slurm_options;      // words for srun
+  std::vector<std::string> slurm_job_options;  // words for sbatch
   std::vector<NodeSpec> nodes;
 };
 

@@ -6,9 +6,6 @@
 namespace tracewise {
 namespace {
 
-// Remote shells don't have the launching shell's environment. See ./tracewise for the values.
-const char* const kRemoteEnvironment = "env OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=10000";
-
 // Without a terminal, a password prompt or a shared connection, whose master would outlive the run.
 // A host that is silent for 15 s is given up.
 std::vector<std::string> ssh_words(const SshOptions& ssh, const std::string& host,
@@ -23,8 +20,9 @@ std::vector<std::string> ssh_words(const SshOptions& ssh, const std::string& hos
   words.insert(words.end(), ssh.options.begin(), ssh.options.end());
   if (!ssh.user.empty()) words.insert(words.end(), {"-l", ssh.user});
   if (ssh.port != 0) words.insert(words.end(), {"-p", std::to_string(ssh.port)});
-  std::string command = std::string("exec ") + kRemoteEnvironment;
-  for (const std::string& word : program) command += " " + shell_word(word);
+  std::string command = "exec";
+  for (const std::string& word : program_words(program.front())) command += " " + word;
+  for (size_t i = 1; i < program.size(); ++i) command += " " + shell_word(program[i]);
   words.insert(words.end(), {"--", host, command});
   return words;
 }
@@ -95,6 +93,11 @@ DoorOptions door_of(const ClusterOptions& cluster, uint16_t port) {
   door.port = port;
   door.fixed_port = port != 0;
   return door;
+}
+
+// See ./tracewise for the values.
+std::vector<std::string> program_words(const std::string& binary) {
+  return {"env", "OMP_WAIT_POLICY=passive", "GOMP_SPINCOUNT=10000", shell_word(binary)};
 }
 
 std::string shell_word(const std::string& word) {

@@ -32,15 +32,12 @@ LaunchHost launch_host() {
   return here;
 }
 
-Result<void> check_allocation(const Config& config) {
-  if (config.cluster.topology != Topology::kSlurm || std::getenv("SLURM_JOB_ID") != nullptr)
-    return {};
-  return unsupported("topology slurm needs an allocation: start it inside salloc or sbatch");
+bool lacks_allocation(const Config& config) {
+  return config.cluster.topology == Topology::kSlurm && std::getenv("SLURM_JOB_ID") == nullptr;
 }
 
 Result<void> check_launch(const Config& config, const Placement& placement) {
   TW_TRY(check_training(config));
-  TW_TRY(check_allocation(config));
   const Topology topology = config.cluster.topology;
   const TimePoint deadline = std::chrono::steady_clock::now() + kResolveLimit;
   for (const PlacedNode& node : placement.nodes) {

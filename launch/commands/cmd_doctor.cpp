@@ -58,7 +58,8 @@ Result<std::vector<Finding>> examine(Config config, std::chrono::seconds limit) 
   LaunchHost here = launch_host();
   here.command = {"doctor", "--host-report"};
   TW_ASSIGN(const Placement placement, place(config, here));
-  TW_TRY(check_allocation(config));
+  if (lacks_allocation(config))
+    return unsupported("topology slurm: start the doctor inside an allocation (salloc or sbatch)");
   std::vector<HostVisit> hosts = hosts_of(placement);
   DoctorSetup setup;
   setup.config = config_toml(config, false);
