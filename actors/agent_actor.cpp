@@ -23,7 +23,7 @@ AgentShell::behavior_type AgentShell::make_behavior() {
       [this](ping_atom, uint64_t number) {
         seen();
         heard_ = now();
-        send(setup_.factory.supervisor, pong_atom::value, setup_.node, number);
+        send(setup_.factory.supervisor, pong_atom::value, setup_.node, number, setup_.parted());
       },
       [this](stop_atom, bool over, const std::string& why) {
         seen();
@@ -48,6 +48,7 @@ AgentShell::behavior_type AgentShell::make_behavior() {
 void AgentShell::let_go() {
   hired_.clear();
   setup_.factory = SeatFactory{};
+  setup_.parted = nullptr;
 }
 
 void AgentShell::end(Result<RunSummary> why) {

@@ -3,8 +3,10 @@
 // actors and says why to the thread that runs the node.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "actors/membership.hpp"
 #include "actors/seat_factory.hpp"
@@ -16,6 +18,7 @@ struct AgentSetup {
   std::string node;
   SeatFactory factory;
   MembershipOptions membership;
+  std::function<std::vector<std::string>()> parted;  // the nodes that links were lost with
 };
 
 class AgentShell final : public Shell<AgentActor> {

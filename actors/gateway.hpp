@@ -3,14 +3,18 @@
 
 #include <caf/fwd.hpp>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "actors/cluster.hpp"
 #include "actors/links.hpp"
 #include "actors/node_services.hpp"
 #include "transport/door.hpp"
+#include "transport/nccl_member.hpp"
+#include "transport/nccl_sender.hpp"
 #include "transport/requests.hpp"
 #include "transport/transport.hpp"
 #include "transport/tunnel.hpp"
@@ -20,8 +24,9 @@ namespace tracewise {
 // Any thread may call. Destroy it before the actor system.
 class Gateway {
  public:
-  // Opens the door. Refusals are written to `log`, which outlives the gateway.
-  [[nodiscard]] static Result<std::unique_ptr<Gateway>> open(const NodeSetup& setup, NodeLog* log);
+  // Opens the door. Refusals, and failures of NCCL, are written to `log`.
+  [[nodiscard]] static Result<std::unique_ptr<Gateway>> open(const NodeSetup& setup,
+                                                             std::shared_ptr<NodeLog> log);
   ~Gateway();
 
   // Lets connections for actors in. `front` is whom they talk to first; may be null.
@@ -39,21 +44,30 @@ class Gateway {
                                                     const std::stop_token& stop);
 
   // The learner's and a generator's side of weights between nodes. The sender serves at the door:
-  // it dies before the gateway.
+  // it dies before the gateway. Both do without NCCL where it cannot be used, and say so in the
+  // log, unless it was asked for: then there is no sender.
   [[nodiscard]] Result<std::unique_ptr<WeightsSender>> make_sender();
-  std::unique_ptr<WeightsReceiver> make_receiver() const;
+  std::unique_ptr<WeightsReceiver> make_receiver();
 
   // Carries connections between this node and `peers`. It dies before the gateway.
   std::unique_ptr<Tunnel> make_tunnel(std::set<std::string> peers);
 
   void cut(const std::string& node);
+  // As those of Links.
+  std::vector<std::string> parted() const { return links_->parted(); }
+  void forget_parted() { links_->forget_parted(); }
   NodeAddress address() const;  // of this node
 
  private:
-  Gateway(const NodeSetup& setup, TlsContext context);
+  Gateway(const NodeSetup& setup, TlsContext context, std::shared_ptr<NodeLog> log);
+  [[nodiscard]] Result<std::unique_ptr<NcclSender>> make_nccl_sender();
+  [[nodiscard]] Result<std::shared_ptr<NcclMember>> make_nccl_member();
 
   NodeSetup setup_;
   TlsContext context_;
+  std::shared_ptr<NodeLog> log_;  // shared with whoever else writes to it
+  std::once_flag nccl_begun_;
+  std::shared_ptr<NcclMember> nccl_;  // shared with the receivers; null: none
   // Before the door, whose handlers use them.
   std::unique_ptr<Links> links_;
   std::unique_ptr<RequestServer> requests_;

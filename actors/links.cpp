@@ -34,13 +34,16 @@ class OpenSockets {
   void add(const std::string& peer, int fd) {
     const std::lock_guard lock(mutex_);
     by_peer_[peer].insert(fd);
+    parted_.erase(peer);
   }
   // Before the socket is closed: its number may belong to somebody else afterwards.
   void remove(const std::string& peer, int fd) {
     const std::lock_guard lock(mutex_);
     const auto found = by_peer_.find(peer);
     found->second.erase(fd);
-    if (found->second.empty()) by_peer_.erase(found);
+    if (!found->second.empty()) return;
+    by_peer_.erase(found);
+    parted_.insert(peer);
   }
   void cut(const std::string& peer) {
     const std::lock_guard lock(mutex_);
@@ -49,10 +52,19 @@ class OpenSockets {
     for (const int fd : found->second)
       ::shutdown(fd, SHUT_RDWR);  // CAF reads the end and cleans up
   }
+  std::vector<std::string> parted() const {
+    const std::lock_guard lock(mutex_);
+    return {parted_.begin(), parted_.end()};
+  }
+  void forget_parted() {
+    const std::lock_guard lock(mutex_);
+    parted_.clear();
+  }
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<std::string, std::set<int>> by_peer_;
+  std::set<std::string> parted_;
 };
 
 // How CAF's stream reads and writes; what the names mean is CAF's. `success` without bytes is "not
@@ -203,6 +215,8 @@ class Links::Impl {
   }
 
   void cut(const std::string& peer) { sockets_->cut(peer); }
+  std::vector<std::string> parted() const { return sockets_->parted(); }
+  void forget_parted() { sockets_->forget_parted(); }
 
  private:
   caf::actor_system& system_;
@@ -225,5 +239,9 @@ Result<caf::strong_actor_ptr> Links::connect(std::unique_ptr<TlsStream> stream,
 void Links::withdraw() { impl_->withdraw(); }
 
 void Links::cut(const std::string& peer) { impl_->cut(peer); }
+
+std::vector<std::string> Links::parted() const { return impl_->parted(); }
+
+void Links::forget_parted() { impl_->forget_parted(); }
 
 }  // namespace tracewise

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "actors/membership.hpp"
 #include "messages/result.hpp"
@@ -40,6 +41,11 @@ class Links {
 
   // Ends all connections with `peer`: its actors are down for this node from here on.
   void cut(const std::string& peer);
+
+  // Peers that this node was linked with and is not any more, ascending; forget_parted() begins
+  // anew.
+  std::vector<std::string> parted() const;
+  void forget_parted();
 
  private:
   class Impl;

@@ -1,5 +1,7 @@
 #include "actors/membership.hpp"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 namespace tracewise {
@@ -49,7 +51,7 @@ Result<void> check(const MembershipOptions& o) {
 bool Membership::join(const std::string& node, TimePoint now) {
   const auto found = nodes_.find(node);
   if (found != nodes_.end() && found->second.state != NodeState::kJoining) return false;
-  nodes_[node] = {NodeState::kJoining, now, now};
+  nodes_[node] = {NodeState::kJoining, now, now, {}};
   gone_.erase(node);
   return true;
 }
@@ -57,31 +59,63 @@ bool Membership::join(const std::string& node, TimePoint now) {
 bool Membership::ready(const std::string& node, TimePoint now) {
   const auto found = nodes_.find(node);
   if (found == nodes_.end() || found->second.state != NodeState::kJoining) return false;
-  found->second = {NodeState::kReady, now, now};
+  found->second = {NodeState::kReady, now, now, {}};
   return true;
 }
 
-std::optional<Membership::Change> Membership::heard(const std::string& node, TimePoint now) {
+std::optional<Membership::Change> Membership::heard(const std::string& node, TimePoint now,
+                                                    const std::vector<std::string>& parted) {
   const auto found = nodes_.find(node);
   if (found == nodes_.end()) return std::nullopt;
   found->second.heard = now;
+  std::map<std::string, TimePoint> since;
+  for (const std::string& other : parted) {
+    const auto before = found->second.parted.find(other);
+    since[other] = before == found->second.parted.end() ? now : before->second;
+  }
+  found->second.parted = std::move(since);
   if (found->second.state != NodeState::kSuspect) return std::nullopt;
   found->second.state = NodeState::kReady;
   return Change{node, NodeState::kReady, ""};
 }
 
-std::optional<Membership::Change> Membership::end(const std::string& node, NodeState state,
-                                                  std::string reason) {
-  if (nodes_.erase(node) == 0) return std::nullopt;
-  return gone_[node] = {node, state, std::move(reason)};
+// Whoever comes back under the name is somebody else.
+Membership::Change Membership::end(Change change) {
+  nodes_.erase(change.node);
+  for (auto& [name, other] : nodes_) other.parted.erase(change.node);
+  return gone_[change.node] = std::move(change);
+}
+
+// The node that lacks the most links is the one to go; then the first by name.
+std::optional<Membership::Change> Membership::lose_parted(TimePoint now) {
+  std::map<std::string, std::set<std::string>> lacking;
+  for (const auto& [name, node] : nodes_) {
+    for (const auto& [other, since] : node.parted) {
+      const auto found = nodes_.find(other);
+      if (node.state != NodeState::kReady || found == nodes_.end() ||
+          found->second.state != NodeState::kReady ||
+          now - since < std::chrono::milliseconds(options_.suspect_ms))
+        continue;
+      lacking[name].insert(other);
+      lacking[other].insert(name);
+    }
+  }
+  const auto worst = std::max_element(
+      lacking.begin(), lacking.end(),
+      [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
+  if (worst == lacking.end()) return std::nullopt;
+  return end({worst->first, NodeState::kLost,
+              "its connection with node " + *worst->second.begin() + " broke"});
 }
 
 std::optional<Membership::Change> Membership::lose(const std::string& node, std::string reason) {
-  return end(node, NodeState::kLost, std::move(reason));
+  if (nodes_.count(node) == 0) return std::nullopt;
+  return end({node, NodeState::kLost, std::move(reason)});
 }
 
 std::optional<Membership::Change> Membership::leave(const std::string& node, std::string reason) {
-  return end(node, NodeState::kLeft, std::move(reason));
+  if (nodes_.count(node) == 0) return std::nullopt;
+  return end({node, NodeState::kLeft, std::move(reason)});
 }
 
 std::vector<Membership::Change> Membership::tick(TimePoint now) {
@@ -106,9 +140,10 @@ std::vector<Membership::Change> Membership::tick(TimePoint now) {
     }
     const bool lost = !changes.empty() && changes.back().node == it->first &&
                       changes.back().state == NodeState::kLost;
-    if (lost) gone_[it->first] = changes.back();
-    it = lost ? nodes_.erase(it) : std::next(it);
+    ++it;
+    if (lost) end(changes.back());
   }
+  if (auto change = lose_parted(now)) changes.push_back(std::move(*change));
   return changes;
 }
 

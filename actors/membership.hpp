@@ -8,7 +8,9 @@
 //      +---------------> lost <-------------------------------+          leave(): left, from any
 //
 // A node that is lost or left may come back as a new one under its old name. A joining node is not
-// pinged: it may be busy for long.
+// pinged: it may be busy for long. Of two nodes that are ready and have had no link with each other
+// for suspect_ms, one is lost: what it made for the other went nowhere, and it makes all links anew
+// when it joins again.
 #pragma once
 
 #include <chrono>
@@ -53,8 +55,10 @@ class Membership {
   bool join(const std::string& node, TimePoint now);
   // False: it isn't joining (any more).
   bool ready(const std::string& node, TimePoint now);
-  // A sign of life. Unknown nodes are ignored: what they say may come after they were given up.
-  std::optional<Change> heard(const std::string& node, TimePoint now);
+  // A sign of life, with the nodes that it has lost its links with. Unknown nodes are ignored: what
+  // they say may come after they were given up.
+  std::optional<Change> heard(const std::string& node, TimePoint now,
+                              const std::vector<std::string>& parted = {});
   // Its link broke, or it leaves as it should. Nothing if it is not here.
   std::optional<Change> lose(const std::string& node, std::string reason);
   std::optional<Change> leave(const std::string& node, std::string reason = "");
@@ -72,9 +76,10 @@ class Membership {
     NodeState state = NodeState::kJoining;
     TimePoint since;  // of the state kJoining
     TimePoint heard;
+    std::map<std::string, TimePoint> parted;  // since when it says so
   };
-
-  std::optional<Change> end(const std::string& node, NodeState state, std::string reason);
+  Change end(Change change);
+  std::optional<Change> lose_parted(TimePoint now);
 
   MembershipOptions options_;
   std::map<std::string, Node> nodes_;

@@ -26,6 +26,7 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+// Stamps metrics; the wall clock decides nothing.
 double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -93,7 +94,7 @@ class Node {
 Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
   if (head_) {
-    TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log.get()));
+    TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log));
     TW_ASSIGN(auto others, gateway_->make_sender());
     sender_ = make_both_sender(make_local_sender(weights_), std::move(others));
   }

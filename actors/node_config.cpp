@@ -22,11 +22,11 @@ NodeConfig::NodeConfig() {
   // Every type that is an element of a message between nodes: one that is missing here would arrive
   // as an empty message.
   announce<GroupTask, WeightsReady, WeightsDelivered, SampleGroup, GroupFailed, Commit,
-           std::vector<GroupKey>, std::vector<uint64_t>, std::vector<ProbeRequest>,
-           std::vector<ProbeResult>, std::vector<Rollout>, std::vector<TracedRollout>,
-           std::vector<GroupParcel>, std::vector<LoggedRollout>, std::vector<ActorStatus>, Outcome,
-           SaveRequest, SaveReply, Seat, EngineStats, Peers, NodeAddress, NodeOffer, Welcome, Hired,
-           RankMeeting, std::vector<SampleGroup>>(*this);
+           std::vector<std::string>, std::vector<GroupKey>, std::vector<uint64_t>,
+           std::vector<ProbeRequest>, std::vector<ProbeResult>, std::vector<Rollout>,
+           std::vector<TracedRollout>, std::vector<GroupParcel>, std::vector<LoggedRollout>,
+           std::vector<ActorStatus>, Outcome, SaveRequest, SaveReply, Seat, EngineStats, Peers,
+           NodeAddress, NodeOffer, Welcome, Hired, RankMeeting, std::vector<SampleGroup>>(*this);
 }
 
 }  // namespace tracewise

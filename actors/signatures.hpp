@@ -216,7 +216,9 @@ using SupervisorActor = caf::typed_actor<
     caf::reacts_to<lost_atom, Seat, std::string>,
     // A node comes, can be given seats, is alive, goes.
     caf::replies_to<join_atom, NodeAddress>::with<Welcome>, caf::reacts_to<ready_atom, NodeOffer>,
-    caf::reacts_to<pong_atom, std::string, uint64_t>, caf::reacts_to<leave_atom, std::string>,
+    // A node that is alive says whom it has lost its links with.
+    caf::reacts_to<pong_atom, std::string, uint64_t, std::vector<std::string>>,
+    caf::reacts_to<leave_atom, std::string>,
     // Operator: who is there, and a node that is to leave; coordinator: a seat of it is idle.
     caf::replies_to<status_atom>::with<std::vector<NodeStatus>>,
     caf::replies_to<drain_atom, std::string>::with<Outcome>, caf::reacts_to<drained_atom, Seat>,

@@ -85,8 +85,8 @@ SupervisorShell::behavior_type SupervisorShell::make_behavior() {
         seen();
         node_ready(std::move(offer));
       },
-      [this](pong_atom, const std::string& node, uint64_t) {
-        if (const auto change = membership_.heard(node, now())) apply(*change);
+      [this](pong_atom, const std::string& node, uint64_t, const std::vector<std::string>& parted) {
+        if (const auto change = membership_.heard(node, now(), parted)) apply(*change);
       },
       [this](leave_atom, const std::string& node) {
         seen();

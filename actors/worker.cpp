@@ -64,7 +64,7 @@ class Worker {
 Result<void> Worker::open() {
   TW_ASSIGN(log_, NodeLog::open(setup_.log_file));
   system_ = std::make_unique<caf::actor_system>(config_);
-  TW_ASSIGN(gateway_, Gateway::open(setup_.node, log_.get()));
+  TW_ASSIGN(gateway_, Gateway::open(setup_.node, log_));
   gateway_->serve(*system_, nullptr);
   return {};
 }
@@ -109,6 +109,7 @@ Result<Welcome> Worker::join(const SupervisorActor& head) {
 Result<bool> Worker::serve(const std::stop_token& stop) {
   TW_ASSIGN(const SupervisorActor head, find_head(stop));
   TW_ASSIGN(Welcome welcome, join(head));
+  gateway_->forget_parted();  // what is lost from here on matters to this membership
   for (const NodeAddress& node : welcome.nodes)
     TW_TRY(gateway_->reach(node, join_deadline(), stop));
   TW_ASSIGN(WorkerParts made, setup_.make_parts(welcome.config));
@@ -131,7 +132,8 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
   NodeOffer offer{gateway_->address(), setup_.seats,
                   system_->spawn<AgentShell>(
                       ShellContext{services, head, "agent", "agent"},
-                      AgentSetup{setup_.node.identity.node, factory, setup_.node.membership})};
+                      AgentSetup{setup_.node.identity.node, factory, setup_.node.membership,
+                                 [gateway = gateway_.get()] { return gateway->parted(); }})};
   auto inspector =
       system_->spawn<InspectorShell>(ShellContext{services, head, "inspector", "inspector"});
   caf::anon_send(head, ready_atom::value, offer);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "actors/membership.hpp"
+#include "transport/weights_way.hpp"
 
 namespace tracewise {
 
@@ -54,6 +55,7 @@ struct SshOptions {
 struct ClusterOptions {
   Topology topology = Topology::kInProcess;
   MembershipOptions membership;
+  WeightsWay weights = WeightsWay::kAuto;  // to generators of other processes
   std::string address;         // that doors listen on, a number; empty: 127.0.0.1 or 0.0.0.0
   uint32_t node_restarts = 2;  // of the processes of all nodes but the head, over a launch
   uint32_t head_restarts = 2;

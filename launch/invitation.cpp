@@ -22,6 +22,9 @@ Result<Invitation> invite(const RunContact& run, const std::string& name, int va
   invitation.envelope.build = build_id();
   invitation.envelope.door = door_of(cluster, 0);
   if (cluster.topology == Topology::kLocal) invitation.envelope.host = "127.0.0.1";
+  // Whether it will have a GPU for NCCL is not known here.
+  invitation.envelope.weights.way =
+      cluster.weights == WeightsWay::kTcp ? WeightsWay::kTcp : WeightsWay::kAuto;
   invitation.envelope.membership = cluster.membership;
   invitation.envelope.head_wait_ms = cluster.membership.join_ms;
   invitation.head = run.head;

@@ -88,6 +88,7 @@ NodeEnvelope Launcher::envelope_for(const Node& node) const {
   envelope.door = node.placed.door;
   envelope.host = node.placed.reached_as;
   envelope.membership = cluster.membership;
+  envelope.weights = node.placed.weights;
   envelope.head_wait_ms = setup_.config.run.deadlines.start_ms;
   if (!is_head(node)) return envelope;
   // Where the nodes look for the one that starts again, too.

@@ -12,6 +12,7 @@
 #include "launch/parts.hpp"
 #include "launch/stderr_pipe.hpp"
 #include "launch/training.hpp"
+#include "transport/nccl_api.hpp"
 
 namespace tracewise {
 namespace {
@@ -33,7 +34,16 @@ NodeSetup node_setup(const NodeEnvelope& envelope) {
   setup.door = envelope.door;
   setup.host = envelope.host.empty() ? host_name() : envelope.host;
   setup.membership = envelope.membership;
+  setup.weights = envelope.weights;
   return setup;
+}
+
+// Where NCCL is asked for, and not just welcome, a node without it does not begin.
+Result<void> check_nccl(const WeightsWays& weights) {
+  if (weights.way != WeightsWay::kNccl || weights.nccl_device.empty()) return {};
+  const auto opened = open_nccl(weights.nccl_device);
+  if (opened.ok()) return {};
+  return Error{opened.error().error_class, "host " + host_name() + ": " + opened.error().message};
 }
 
 Result<RunSummary> run_head(const NodeEnvelope& envelope, std::stop_token stop,
@@ -119,6 +129,7 @@ Result<void> check_build(const NodeEnvelope& envelope) {
 Result<RunSummary> run_node(const NodeEnvelope& envelope, LauncherLink& link, std::stop_token stop,
                             const ReportSink& report) {
   TW_TRY(check_build(envelope));
+  TW_TRY(check_nccl(envelope.weights));
   report(StartedReport{});
   std::stop_source either;
   const std::stop_callback by_signal(stop, [&] { either.request_stop(); });

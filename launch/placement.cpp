@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "launch/weights_placement.hpp"
+
 namespace tracewise {
 namespace {
 
@@ -122,6 +124,7 @@ Result<Placement> place(const Config& config, const LaunchHost& here) {
   placement.nodes.push_back(place_head(cluster, here));
   for (const NodeSpec& spec : cluster.nodes)
     placement.nodes.push_back(place_node(cluster, spec, here));
+  place_weights(config, placement);
   return placement;
 }
 

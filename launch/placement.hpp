@@ -6,6 +6,7 @@
 
 #include "launch/config.hpp"
 #include "transport/door.hpp"
+#include "transport/weights_way.hpp"
 
 namespace tracewise {
 
@@ -26,6 +27,7 @@ struct PlacedNode {
   uint32_t threads = 0;              // as in NodeSpec
   std::string rank_device;           // as in NodeSpec
   DoorOptions door;
+  WeightsWays weights;
 };
 
 struct Placement {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "launch/weights_placement.hpp"
 #include "transport/resolve.hpp"
 #include "transport/socket.hpp"
 
@@ -38,6 +39,7 @@ bool lacks_allocation(const Config& config) {
 
 Result<void> check_launch(const Config& config, const Placement& placement) {
   TW_TRY(check_training(config));
+  TW_TRY(check_weights(config, placement));
   const Topology topology = config.cluster.topology;
   const TimePoint deadline = std::chrono::steady_clock::now() + kResolveLimit;
   for (const PlacedNode& node : placement.nodes) {

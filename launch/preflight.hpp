@@ -12,7 +12,8 @@ LaunchHost launch_host();
 bool lacks_allocation(const Config& config);
 
 // The first thing wrong that this host can see, as one sentence: contradictions in the config, a
-// host name that doesn't resolve, a fixed port that is in use here. Blocks for 10 s at most.
+// host name that doesn't resolve, a fixed port that is in use here, NCCL where it cannot be. Blocks
+// for 10 s at most.
 [[nodiscard]] Result<void> check_launch(const Config& config, const Placement& placement);
 
 }  // namespace tracewise

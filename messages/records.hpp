@@ -28,6 +28,7 @@ enum class Channel : uint8_t {
   kWeights,  // a weight transport
   kShell,    // what an operator asks the head
   kRanks,    // what the learner's ranks say to each other (transport/tunnel.hpp)
+  kNccl,     // who broadcasts weights to whom (transport/nccl_wire.hpp)
 };
 
 // The first words on a connection, from the node that dialled. Texts are printable ASCII, at most
@@ -349,7 +350,7 @@ struct WeightsDelivered {
   uint64_t epoch = 0;
   uint32_t generator = 0;
   double seconds = 0;     // from WeightsReady to here
-  std::string transport;  // what carried it: "local", "shm", "tcp"
+  std::string transport;  // what carried it: "local", "shm", "nccl", "tcp"
   bool operator==(const WeightsDelivered&) const = default;
 };
 

@@ -14,6 +14,7 @@
 #include "launch/memory_estimate.hpp"
 #include "launch/preflight.hpp"
 #include "launch/training.hpp"
+#include "launch/weights_placement.hpp"
 
 namespace tracewise {
 namespace {
@@ -58,6 +59,7 @@ Result<std::vector<Finding>> examine(Config config, std::chrono::seconds limit) 
   LaunchHost here = launch_host();
   here.command = {"doctor", "--host-report"};
   TW_ASSIGN(const Placement placement, place(config, here));
+  TW_TRY(check_weights(config, placement));
   if (lacks_allocation(config))
     return unsupported("topology slurm: start the doctor inside an allocation (salloc or sbatch)");
   std::vector<HostVisit> hosts = hosts_of(placement);

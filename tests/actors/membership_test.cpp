@@ -91,6 +91,52 @@ TEST_CASE("who is gone is remembered with its reason, until it comes back") {
   CHECK(m.gone().count("b") == 0);
 }
 
+TEST_CASE("of nodes that have no link with each other the one that lacks most is lost") {
+  Membership m(kOptions);
+  const TimePoint t{};
+  for (const char* name : {"a", "b", "c"}) {
+    m.join(name, t);
+    m.ready(name, t);
+  }
+  const auto say = [&](int ms) {
+    m.heard("a", t + milliseconds(ms), {"b"});
+    m.heard("b", t + milliseconds(ms), {"c"});
+    m.heard("c", t + milliseconds(ms));  // it has not noticed yet
+    return m.tick(t + milliseconds(ms));
+  };
+  CHECK(say(100).empty());
+  CHECK(say(399).empty());
+  const auto changes = say(400);
+  REQUIRE(changes.size() == 1);
+  CHECK(changes[0].node == "b");
+  CHECK(changes[0].state == NodeState::kLost);
+  CHECK(changes[0].reason == "its connection with node a broke");
+  CHECK(say(800).empty());  // it is gone, so nobody lacks it
+  m.join("b", t + milliseconds(800));
+  m.ready("b", t + milliseconds(800));
+  m.heard("a", t + milliseconds(900), {"b"});  // a word from before the new link
+  m.heard("a", t + milliseconds(1000));
+  for (const char* name : {"b", "c"}) m.heard(name, t + milliseconds(1200));
+  CHECK(m.tick(t + milliseconds(1200)).empty());
+}
+
+TEST_CASE("a link is made again, or was with a node that is lost: nobody else is") {
+  Membership m(kOptions);
+  const TimePoint t{};
+  for (const char* name : {"a", "b"}) {
+    m.join(name, t);
+    m.ready(name, t);
+  }
+  m.heard("a", t, {"b"});
+  m.heard("a", t + milliseconds(200), {});
+  m.heard("a", t + milliseconds(250), {"b"});
+  m.heard("b", t + milliseconds(250));
+  CHECK(m.tick(t + milliseconds(540)).empty());
+  REQUIRE(m.lose("b", "its connection broke"));
+  m.heard("a", t + milliseconds(600), {"b"});
+  CHECK(m.tick(t + milliseconds(800)).empty());
+}
+
 TEST_CASE("deadlines that contradict each other are refused by name") {
   CHECK(check(kOptions).ok());
   CHECK(check(MembershipOptions{}).ok());

@@ -5,8 +5,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "tests/integration/small_task.hpp"
-#include "tests/process_tree.hpp"
+#include "tests/integration/launched_run.hpp"
 
 using namespace tracewise;
 namespace fs = std::filesystem;
@@ -15,16 +14,12 @@ namespace {
 
 constexpr size_t kNodes = 4;  // the head among them
 
-// The words of task.train(), over a head with the learner, two generator nodes and a tracer node.
+// Over a head with the learner, two generator nodes and a tracer node.
 Words launch(const Task& task, const std::string& name, Words sets = {}) {
   sets.insert(sets.begin(),
-              {"run.generators=1", "optimizer.schedule=constant", "cluster.topology=local",
-               "cluster.head.tracers=0",
-               "cluster.nodes=[{name=\"gen0\",generators=1},{name=\"gen1\",generators=1},"
-               "{name=\"trace0\",tracers=1}]"});
-  Words words = task.train(name, sets);
-  words[1] = "launch";
-  return words;
+              "cluster.nodes=[{name=\"gen0\",generators=1},{name=\"gen1\",generators=1},"
+              "{name=\"trace0\",tracers=1}]");
+  return launch_words(task, name, sets);
 }
 
 // Without an end of its own, and with a step's checkpoint after each.

@@ -27,6 +27,7 @@ NodeEnvelope envelope(bool head) {
   e.door = {"10.0.0.1", 4000, true, 5, 6};
   e.host = "a.example";
   e.membership = {1, 2, 3, 4};
+  e.weights = {WeightsWay::kNccl, "cuda:2"};
   e.head_wait_ms = 77;
   if (head) e.head = HeadEnvelope{"[run]\nseed = 1\n", true, {"gen0", "gen1"}};
   return e;
@@ -72,6 +73,7 @@ TEST_CASE("an envelope is one line that reads back to the same") {
     CHECK(read->door.max_pending == 6);
     CHECK(read->host == "a.example");
     CHECK(read->membership.join_ms == 4);
+    CHECK(read->weights == sent.weights);
     CHECK(read->head_wait_ms == 77);
     REQUIRE(read->head.has_value() == head);
     if (!head) continue;

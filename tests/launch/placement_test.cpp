@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/placement_print.hpp"
+#include "launch/weights_placement.hpp"
+#include "transport/nccl_api.hpp"
 
 namespace tracewise {
 namespace {
@@ -185,6 +187,50 @@ TEST_CASE("a placement is shown as a table with the commands, and as JSON") {
   CHECK(json["nodes"][1]["command"] == nlohmann::json({"/opt/trace wise", "node"}));
   CHECK(json["nodes"][1]["seats"]["generators"] == 2);
   CHECK(json["nodes"][1]["memory"]["kv_cache"] == int64_t{5} << 30);
+}
+
+TEST_CASE("nodes whose generators are on GPUs take part in NCCL where the learner is on one") {
+  const std::string nodes =
+      "cluster.nodes=[{name=\"gen0\",generators=2,devices=[\"cpu\",\"cuda:1\"]},"
+      "{name=\"gen1\",generators=1},{name=\"tr0\",tracers=1}]";
+  const auto devices = [&](const std::string& weights, const std::string& learner) {
+    Words devices;
+    for (const PlacedNode& node :
+         placed({"cluster.topology=local", "cluster.weights=" + weights,
+                 "trainer.device=" + learner, "engine.device=cuda:3", nodes})
+             .nodes) {
+      devices.push_back(node.weights.nccl_device);
+    }
+    return devices;
+  };
+  CHECK(devices("nccl", "cuda:0") == Words{"cuda:0", "cuda:1", "cuda:3", ""});
+  CHECK(devices("nccl", "cpu") == Words{"", "", "", ""});
+  CHECK(devices("tcp", "cuda:0") == Words{"", "", "", ""});
+  // Left open, it is a matter of what this build can.
+  CHECK(devices("auto", "cuda:0") ==
+        (has_nccl() ? Words{"cuda:0", "cuda:1", "cuda:3", ""} : Words{"", "", "", ""}));
+}
+
+TEST_CASE("weights by NCCL that cannot be are refused by a sentence that says why") {
+  const auto refusal = [](const std::string& learner, const std::string& devices) -> std::string {
+    const Config config =
+        loaded({"cluster.topology=local", "cluster.weights=nccl", "trainer.device=" + learner,
+                "cluster.nodes=[{name=\"gen0\",generators=1,devices=[\"" + devices + "\"]}]"});
+    const auto placement = place(config, kHere);
+    REQUIRE(placement.ok());
+    const auto checked = check_weights(config, *placement);
+    return checked.ok() ? "" : checked.error().message;
+  };
+  CHECK(refusal("cpu", "cuda:0") ==
+        "cluster.weights = \"nccl\" needs the learner on a GPU, but trainer.device is cpu; take "
+        "auto or tcp");
+  CHECK(refusal("cuda:0", "cpu") ==
+        "cluster.weights = \"nccl\" needs a GPU on every node with generators, but node gen0 has "
+        "none of them on one; take auto or tcp");
+  CHECK(refusal("cuda:0", "cuda:1") ==
+        (has_nccl() ? ""
+                    : "cluster.weights = \"nccl\" is for builds with CUDA, which this one is not; "
+                      "take auto or tcp"));
 }
 
 }  // namespace
