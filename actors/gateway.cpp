@@ -38,6 +38,15 @@ void Gateway::serve(caf::actor_system& system, caf::strong_actor_ptr front) {
                });
 }
 
+Result<void> Gateway::serve_requests(RequestServer::Answer answer) {
+  TW_ASSIGN(requests_, RequestServer::start(std::move(answer)));
+  door_->serve(Channel::kShell,
+               [requests = requests_.get()](std::unique_ptr<TlsStream> stream, const Hello&) {
+                 requests->take(std::move(stream));
+               });
+  return {};
+}
+
 Result<caf::strong_actor_ptr> Gateway::reach(const NodeAddress& node, TimePoint deadline,
                                              const std::stop_token& stop) {
   Hello hello = setup_.hello;
@@ -51,6 +60,8 @@ Result<caf::strong_actor_ptr> Gateway::reach(const NodeAddress& node, TimePoint 
 void Gateway::withdraw() {
   door_->stop_serving(Channel::kActors);
   links_->withdraw();
+  door_->stop_serving(Channel::kShell);
+  requests_.reset();
 }
 
 Result<std::unique_ptr<WeightsSender>> Gateway::make_sender() {

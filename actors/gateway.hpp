@@ -15,6 +15,7 @@
 #include "transport/door.hpp"
 #include "transport/nccl_member.hpp"
 #include "transport/nccl_sender.hpp"
+#include "transport/requests.hpp"
 #include "transport/transport.hpp"
 #include "transport/tunnel.hpp"
 
@@ -31,7 +32,11 @@ class Gateway {
   // Lets connections for actors in. `front` is whom they talk to first; may be null.
   void serve(caf::actor_system& system, caf::strong_actor_ptr front);
 
-  // Lets nobody in any more and lets the front go; links stay as they are.
+  // Has operators' requests answered. kResource.
+  [[nodiscard]] Result<void> serve_requests(RequestServer::Answer answer);
+
+  // Lets nobody in any more and lets the front go; links stay as they are. A request that is being
+  // answered is waited for.
   void withdraw();
 
   // Makes a link with another node and gives its front.
@@ -63,7 +68,9 @@ class Gateway {
   std::shared_ptr<NodeLog> log_;  // shared with whoever else writes to it
   std::once_flag nccl_begun_;
   std::shared_ptr<NcclMember> nccl_;  // shared with the receivers; null: none
-  std::unique_ptr<Links> links_;      // before the door, whose handler uses them
+  // Before the door, whose handlers use them.
+  std::unique_ptr<Links> links_;
+  std::unique_ptr<RequestServer> requests_;
   std::unique_ptr<Door> door_;
 };
 

@@ -52,6 +52,7 @@ bool Membership::join(const std::string& node, TimePoint now) {
   const auto found = nodes_.find(node);
   if (found != nodes_.end() && found->second.state != NodeState::kJoining) return false;
   nodes_[node] = {NodeState::kJoining, now, now, {}};
+  gone_.erase(node);
   return true;
 }
 
@@ -59,6 +60,8 @@ bool Membership::ready(const std::string& node, TimePoint now) {
   const auto found = nodes_.find(node);
   if (found == nodes_.end() || found->second.state != NodeState::kJoining) return false;
   found->second = {NodeState::kReady, now, now, {}};
+  // What the others lacked was a link with who had the name before.
+  for (auto& [name, other] : nodes_) other.parted.erase(node);
   return true;
 }
 
@@ -78,10 +81,9 @@ std::optional<Membership::Change> Membership::heard(const std::string& node, Tim
   return Change{node, NodeState::kReady, ""};
 }
 
-// Whoever comes back under the name is somebody else.
-void Membership::forget(const std::string& node) {
-  nodes_.erase(node);
-  for (auto& [name, other] : nodes_) other.parted.erase(node);
+Membership::Change Membership::end(Change change) {
+  nodes_.erase(change.node);
+  return gone_[change.node] = std::move(change);
 }
 
 // The node that lacks the most links is the one to go; then the first by name.
@@ -102,22 +104,18 @@ std::optional<Membership::Change> Membership::lose_parted(TimePoint now) {
       lacking.begin(), lacking.end(),
       [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
   if (worst == lacking.end()) return std::nullopt;
-  Change change{worst->first, NodeState::kLost,
-                "its connection with node " + *worst->second.begin() + " broke"};
-  forget(worst->first);
-  return change;
+  return end({worst->first, NodeState::kLost,
+              "its connection with node " + *worst->second.begin() + " broke"});
 }
 
 std::optional<Membership::Change> Membership::lose(const std::string& node, std::string reason) {
   if (nodes_.count(node) == 0) return std::nullopt;
-  forget(node);
-  return Change{node, NodeState::kLost, std::move(reason)};
+  return end({node, NodeState::kLost, std::move(reason)});
 }
 
-std::optional<Membership::Change> Membership::leave(const std::string& node) {
+std::optional<Membership::Change> Membership::leave(const std::string& node, std::string reason) {
   if (nodes_.count(node) == 0) return std::nullopt;
-  forget(node);
-  return Change{node, NodeState::kLeft, ""};
+  return end({node, NodeState::kLeft, std::move(reason)});
 }
 
 std::vector<Membership::Change> Membership::tick(TimePoint now) {
@@ -142,9 +140,8 @@ std::vector<Membership::Change> Membership::tick(TimePoint now) {
     }
     const bool lost = !changes.empty() && changes.back().node == it->first &&
                       changes.back().state == NodeState::kLost;
-    const std::string name = it->first;
     ++it;
-    if (lost) forget(name);
+    if (lost) end(changes.back());
   }
   if (auto change = lose_parted(now)) changes.push_back(std::move(*change));
   return changes;

@@ -75,6 +75,7 @@ class RunControl {
     std::vector<GroupTask> issue;               // to the generators of their routes
     std::vector<SampleGroup> empty_groups;      // to the learner, for groups without attempts left
     std::vector<Dispatcher::InFlight> abandon;  // to those on their routes: not to be completed
+    std::vector<Seat> drained;                  // to the supervisor: nothing is on its way there
     std::optional<ClockReading> clock;          // to the learner
     std::optional<SaveRequest> save;            // to the learner
     std::optional<RunSummary> end;
@@ -92,6 +93,8 @@ class RunControl {
   // What was on its way through a seat is issued again. `blame`: it died of its own, so the attempt
   // counts against the group, which may be what kills whoever works on it.
   Result<Todo> on_lost(const Seat& seat, const std::string& reason, bool blame, TimePoint now);
+  // Seats that are to get nothing new; each is in a Todo's `drained` once what it has is done.
+  Result<Todo> on_drain(const std::vector<Seat>& seats, TimePoint now);
   Result<Todo> on_grant(uint32_t generator, uint32_t samples, TimePoint now);
   Result<Todo> on_generated(GroupKey key, TimePoint now);
   // The learner holds these groups; `logged` are the rollouts of them that are to be logged.

@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/control.hpp"
 #include "actors/node_registry.hpp"
 #include "actors/run_control.hpp"
 #include "actors/run_store.hpp"
@@ -45,6 +46,8 @@ using hire_atom = caf::atom_constant<caf::atom("hire")>;        // seat an actor
 using join_atom = caf::atom_constant<caf::atom("join")>;        // a node wants to belong to the run
 using ready_atom = caf::atom_constant<caf::atom("ready")>;      // a node can be given seats
 using leave_atom = caf::atom_constant<caf::atom("leave")>;      // a node says goodbye
+using drain_atom = caf::atom_constant<caf::atom("drain")>;      // finish what is there, then leave
+using drained_atom = caf::atom_constant<caf::atom("drained")>;  // nothing is on its way through
 using ping_atom = caf::atom_constant<caf::atom("ping")>;        // the head is alive
 using pong_atom = caf::atom_constant<caf::atom("pong")>;        // so is a node
 using train_atom = caf::atom_constant<caf::atom("train")>;      // on the groups that were sent
@@ -192,8 +195,12 @@ using CoordinatorActor =
                      caf::reacts_to<taken_atom, std::vector<GroupKey>, std::vector<LoggedRollout>>,
                      caf::reacts_to<refused_atom, std::vector<GroupKey>>, caf::reacts_to<Commit>,
                      // Supervisor: seat, reason, whether it died of its own.
-                     caf::reacts_to<lost_atom, Seat, std::string, bool>, caf::reacts_to<stop_atom>,
-                     caf::reacts_to<tick_atom>>;
+                     caf::reacts_to<lost_atom, Seat, std::string, bool>,
+                     // Supervisor: seats of a node that is to leave.
+                     caf::reacts_to<drain_atom, std::vector<Seat>>,
+                     // Operator.
+                     caf::replies_to<status_atom>::with<std::vector<SeatWork>>,
+                     caf::reacts_to<stop_atom>, caf::reacts_to<tick_atom>>;
 
 // --- agent: one on each node but the head's; spawns actors there and shows that the node is alive
 using AgentActor = caf::typed_actor<
@@ -215,7 +222,11 @@ using SupervisorActor = caf::typed_actor<
     caf::replies_to<join_atom, NodeAddress>::with<Welcome>, caf::reacts_to<ready_atom, NodeOffer>,
     // A node that is alive says whom it has lost its links with.
     caf::reacts_to<pong_atom, std::string, uint64_t, std::vector<std::string>>,
-    caf::reacts_to<leave_atom, std::string>, caf::reacts_to<tick_atom>,
+    caf::reacts_to<leave_atom, std::string>,
+    // Operator: who is there, and a node that is to leave; coordinator: a seat of it is idle.
+    caf::replies_to<status_atom>::with<std::vector<NodeStatus>>,
+    caf::replies_to<drain_atom, std::string>::with<Outcome>, caf::reacts_to<drained_atom, Seat>,
+    caf::reacts_to<tick_atom>,
     // Ends all actors of the run but the inspectors, then itself. Other nodes are told whether the
     // run is over, or may be resumed by another head, and why.
     caf::reacts_to<stop_atom, bool, std::string>>;

@@ -51,6 +51,8 @@ TRACEWISE_INSPECT(SaveReply, x.outcome, x.step, x.folder)
 TRACEWISE_INSPECT(LoggedRollout, x.step, x.traced, x.advantages)
 TRACEWISE_INSPECT(GroupParcel, x.group, x.logged)
 TRACEWISE_INSPECT(Seat, x.role, x.number)
+TRACEWISE_INSPECT(SeatWork, x.seat, x.in_flight, x.finished)
+TRACEWISE_INSPECT(NodeStatus, x.node, x.host, x.state, x.draining, x.reason, x.seats)
 TRACEWISE_INSPECT(EngineStats, x.sampled_tokens, x.prefilled_tokens, x.probe_tokens, x.preemptions,
                   x.expired_leases, x.steps, x.step_seconds, x.probe_seconds, x.recomputed_tokens,
                   x.swaps, x.swap_wait_seconds, x.swap_pause_seconds, x.longest_step_seconds,

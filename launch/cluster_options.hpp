@@ -62,14 +62,15 @@ struct ClusterOptions {
   std::string binary;  // on other hosts; empty: the path of the one that launches
   HeadSpec head;
   SshOptions ssh;
-  std::vector<std::string> slurm_options;  // words for srun
+  std::vector<std::string> slurm_options;      // words for srun
+  std::vector<std::string> slurm_job_options;  // words for sbatch
   std::vector<NodeSpec> nodes;
 };
 
 // Of the head and all nodes.
 Seats all_seats(const ClusterOptions& cluster);
 
-// Names that no node may have, because the run folder's logs have them.
+// Names that no node may have: the run folder's logs and an operator's certificate have them.
 inline constexpr const char* kHeadName = "head";
 bool is_reserved_name(const std::string& name);
 

@@ -170,6 +170,9 @@ void add_cluster_keys(std::vector<Key>& k) {
                           "Seconds for ssh to connect."));
   k.push_back(list_key("cluster.slurm.options", AT(slurm_options), "a list of texts", {},
                        "Words for srun, e.g. [\"--gres=gpu:1\"]."));
+  k.push_back(list_key("cluster.slurm.job_options", AT(slurm_job_options), "a list of texts", {},
+                       "Words for sbatch, for a launch outside an allocation, e.g. "
+                       "[\"--partition=gpu\", \"--nodes=2\", \"--time=4:00:00\"]."));
 }
 
 #undef AT

@@ -26,7 +26,7 @@ inline constexpr uint32_t kProtocol = 1;
 enum class Channel : uint8_t {
   kActors,   // messages between actors
   kWeights,  // a weight transport
-  kShell,    // the inspection shell
+  kShell,    // what an operator asks the head
   kRanks,    // what the learner's ranks say to each other (transport/tunnel.hpp)
   kNccl,     // who broadcasts weights to whom (transport/nccl_wire.hpp)
 };

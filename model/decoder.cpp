@@ -177,6 +177,10 @@ at::Tensor Decoder::logits(const at::Tensor& hidden) const {
   return ops::linear(ops::rms_norm(hidden, final_norm_, config_.norm_eps), head_).to(at::kFloat);
 }
 
+CudaFacts cuda_facts() {
+  return {at::globalContext().hasCUDART(), at::detail::getCUDAHooks().getNumGPUs()};
+}
+
 Result<void> check_device(const std::string& name) {
   TW_TRY(parse_device(name));
   return {};

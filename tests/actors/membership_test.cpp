@@ -74,6 +74,23 @@ TEST_CASE("a broken link and a goodbye end a membership at once, and once") {
   CHECK(m.nodes().empty());
 }
 
+TEST_CASE("who is gone is remembered with its reason, until it comes back") {
+  Membership m(kOptions);
+  const TimePoint t{};
+  for (const char* node : {"a", "b", "c"}) m.join(node, t);
+  m.lose("a", "its connection broke");
+  m.leave("b", "it was drained");
+  m.tick(t + milliseconds(5000));  // c was never ready
+  REQUIRE(m.gone().size() == 3);
+  CHECK(m.gone().at("a").state == NodeState::kLost);
+  CHECK(m.gone().at("a").reason == "its connection broke");
+  CHECK(m.gone().at("b").state == NodeState::kLeft);
+  CHECK(m.gone().at("b").reason == "it was drained");
+  CHECK(m.gone().at("c").state == NodeState::kLost);
+  m.join("b", t);
+  CHECK(m.gone().count("b") == 0);
+}
+
 TEST_CASE("of nodes that have no link with each other the one that lacks most is lost") {
   Membership m(kOptions);
   const TimePoint t{};
@@ -94,10 +111,12 @@ TEST_CASE("of nodes that have no link with each other the one that lacks most is
   CHECK(changes[0].node == "b");
   CHECK(changes[0].state == NodeState::kLost);
   CHECK(changes[0].reason == "its connection with node a broke");
-  CHECK(say(800).empty());  // it is gone, so nobody lacks it
+  CHECK(say(450).empty());  // it is gone, so nobody lacks it
+  CHECK(say(800).empty());
   m.join("b", t + milliseconds(800));
   m.ready("b", t + milliseconds(800));
-  m.heard("a", t + milliseconds(900), {"b"});  // a word from before the new link
+  CHECK(m.tick(t + milliseconds(800)).empty());  // what a lacked for long was the one before
+  m.heard("a", t + milliseconds(900), {"b"});    // a word from before the new link
   m.heard("a", t + milliseconds(1000));
   for (const char* name : {"b", "c"}) m.heard(name, t + milliseconds(1200));
   CHECK(m.tick(t + milliseconds(1200)).empty());

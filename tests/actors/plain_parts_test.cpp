@@ -85,6 +85,60 @@ TEST_CASE("a group larger than any window goes to a generator that owes nothing"
   CHECK(plan(d.dispatch(t, t)) == Plan{{2, 0}});
 }
 
+TEST_CASE("a draining seat gets nothing new, and is told of once what it has is finished") {
+  Dispatcher d = dispatcher({100, 100});
+  const TimePoint t{};
+  d.push(task_of(0, 8));
+  d.push(task_of(1, 8));
+  REQUIRE(plan(d.dispatch(t, t)) == Plan{{0, 0}, {1, 1}});
+  const Seat leaving{Role::kGenerator, 0};
+  d.drain(leaving);
+  CHECK(d.take_drained().empty());
+  d.push(task_of(2, 8));
+  CHECK(plan(d.dispatch(t, t)) == Plan{{2, 1}});
+  d.join(leaving, 100);  // somebody else has joined: everybody is named again
+  d.grant(0, 8);
+  d.push(task_of(3, 8));
+  CHECK(plan(d.dispatch(t, t)) == Plan{{3, 1}});
+  CHECK(d.finish({0, 0}));
+  CHECK(d.take_drained() == std::vector<Seat>{leaving});
+  CHECK(d.take_drained().empty());  // told once
+  CHECK(d.leave(leaving).empty());
+}
+
+TEST_CASE("a seat that is drained before it is there gets nothing when it comes") {
+  Dispatcher d = dispatcher({8});
+  const TimePoint t{};
+  const Seat late{Role::kTracer, 1};
+  d.drain(late);
+  CHECK(d.take_drained() == std::vector<Seat>{late});
+  d.join(late, 0);
+  d.push(task_of(1, 8));  // of two tracers, number 1 would be its own
+  const auto sent = d.dispatch(t, t);
+  REQUIRE(sent.size() == 1);
+  CHECK(sent[0].route.tracer == 0);
+}
+
+TEST_CASE("what goes through each seat is counted") {
+  Dispatcher d = dispatcher({16});
+  const TimePoint t{};
+  d.push(task_of(0, 8));
+  d.push(task_of(1, 8));
+  d.push(task_of(2, 8));  // no credit: it waits
+  GroupTask eval = task_of(kEvalGroup | 3, 0);
+  eval.purpose = Purpose::kEval;
+  (void)d.dispatch(t, t);
+  CHECK(d.finish({0, 0}));
+  const SeatWork generator{{Role::kGenerator, 0}, 1, 1}, tracer{{Role::kTracer, 0}, 1, 1},
+      builder{{Role::kBuilder, 0}, 1, 1};
+  CHECK(d.work() == std::vector<SeatWork>{generator, tracer, builder});
+  d.grant(0, 16);
+  d.push(eval);  // builders have no part in it
+  CHECK(d.dispatch(t, t).size() == 2);
+  CHECK(d.work()[1].in_flight == 3);
+  CHECK(d.work()[2].in_flight == 2);
+}
+
 TEST_CASE("only the attempt in flight can be finished, and the first deadline is found") {
   Dispatcher d = dispatcher({100});
   const TimePoint t{};

@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 #include <thread>
 
+#include "launch/invitation.hpp"
 #include "launch/launcher_link.hpp"
 
 namespace tracewise {
@@ -186,6 +187,46 @@ TEST_CASE("a node whose launcher is gone asks for a stop, and ends at the latest
   char text[4];
   REQUIRE(::read(heard.read(), text, 4) == 4);
   CHECK(std::string(text, 4) == "stop");
+}
+
+TEST_CASE(
+    "an invitation is signed by the run, has the head's address, and reads back to the same") {
+  RunContact run{RunAuthority::create(1).value(), "run-1", {"front.example", 4000}, {}};
+  run.config.cluster.topology = Topology::kSsh;
+  run.config.cluster.membership.lost_ms = 1234;
+  const auto made = invite(run, "guest-1", 1);
+  REQUIRE(made.ok());
+  const auto read = invitation_from_text(to_text(*made));
+  REQUIRE(read.ok());
+  CHECK(read->head == run.head);
+  const NodeEnvelope& e = read->envelope;
+  CHECK(e.identity == made->envelope.identity);
+  CHECK(e.identity.node == "guest-1");
+  CHECK(e.identity.authority_pem == run.authority.issue("other", 1)->authority_pem);
+  CHECK(e.run == "run-1");
+  CHECK(e.membership.lost_ms == 1234);
+  CHECK(e.seats == Seats{});
+  CHECK(e.door.address == "0.0.0.0");
+  CHECK(e.host.empty());  // as its host calls itself
+  run.config.cluster.topology = Topology::kLocal;
+  CHECK(invite(run, "guest-1", 1)->envelope.door.address == "127.0.0.1");
+  CHECK(invite(run, "guest-1", 1)->envelope.host == "127.0.0.1");
+
+  for (const char* name : {"", "a b", "head", "operator", "launch"})
+    CHECK(invite(run, name, 1).error().error_class == ErrorClass::kBadInput);
+  CHECK(guest_name() != guest_name());
+  CHECK(invite(run, guest_name(), 1).ok());
+}
+
+TEST_CASE("what is no invitation is refused without being quoted") {
+  const std::string whole = to_line(envelope(false));
+  for (const std::string& text :
+       {std::string(), std::string("{}\n{}\n"), whole, whole + "{}\n",
+        to_line(envelope(true)) + to_line(NodeOrder{HeadAddress{"h", 1}, false})}) {
+    const auto read = invitation_from_text(text);
+    REQUIRE_FALSE(read.ok());
+    CHECK(read.error().message == "the token is none: tracewise invite RUN makes one");
+  }
 }
 
 }  // namespace
