@@ -60,6 +60,8 @@ bool Membership::ready(const std::string& node, TimePoint now) {
   const auto found = nodes_.find(node);
   if (found == nodes_.end() || found->second.state != NodeState::kJoining) return false;
   found->second = {NodeState::kReady, now, now, {}};
+  // What the others lacked was a link with who had the name before.
+  for (auto& [name, other] : nodes_) other.parted.erase(node);
   return true;
 }
 
@@ -79,10 +81,8 @@ std::optional<Membership::Change> Membership::heard(const std::string& node, Tim
   return Change{node, NodeState::kReady, ""};
 }
 
-// Whoever comes back under the name is somebody else.
 Membership::Change Membership::end(Change change) {
   nodes_.erase(change.node);
-  for (auto& [name, other] : nodes_) other.parted.erase(change.node);
   return gone_[change.node] = std::move(change);
 }
 

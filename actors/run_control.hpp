@@ -114,9 +114,7 @@ class RunControl {
   // Since when the learner has a whole batch.
   std::optional<TimePoint> batch_since() const { return batch_since_; }
   // A generator's newest counters, for the metrics of the next step.
-  void set_engine_stats(uint32_t generator, const EngineStats& stats) {
-    engines_[generator] = stats;
-  }
+  void set_engine_stats(uint32_t generator, const EngineStats& stats);
 
  private:
   Result<Todo> finish_event(TimePoint now);
@@ -134,6 +132,7 @@ class RunControl {
   bool save_due(bool finished) const;
   GroupTask train_task(GroupKey key);
   std::vector<Metric> step_metrics(const Commit& commit, TimePoint now);
+  std::vector<Metric> engine_metrics();
   void run_clock(bool running, TimePoint now);
   double wall_time(TimePoint now) const;
 
@@ -156,6 +155,10 @@ class RunControl {
   std::set<uint64_t> built_;               // at the learner, not yet trained
   std::optional<TimePoint> batch_since_;
   std::map<uint32_t, EngineStats> engines_;
+  struct {
+    uint64_t count = 0;
+    double pause_sum = 0, pause_max = 0, wait_max = 0, step_max = 0;  // seconds
+  } swaps_;  // of weights, with rollouts under way, since the last commit
 
   std::unique_ptr<EvalRun> eval_;
   TimePoint eval_since_{};

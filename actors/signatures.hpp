@@ -29,11 +29,13 @@
 
 namespace tracewise {
 
-using start_atom = caf::atom_constant<caf::atom("start")>;    // build what is needed and begin
-using stop_atom = caf::atom_constant<caf::atom("stop")>;      // a clean stop was asked for
-using tick_atom = caf::atom_constant<caf::atom("tick")>;      // to oneself: go on, look at the time
-using grant_atom = caf::atom_constant<caf::atom("grant")>;    // credit, from consumer to producer
-using handed_atom = caf::atom_constant<caf::atom("handed")>;  // all rollouts of groups handed on
+using start_atom = caf::atom_constant<caf::atom("start")>;  // build what is needed and begin
+using stop_atom = caf::atom_constant<caf::atom("stop")>;    // a clean stop was asked for
+using tick_atom = caf::atom_constant<caf::atom("tick")>;    // to oneself: go on, look at the time
+using wake_atom = caf::atom_constant<caf::atom("wake")>;    // to oneself: what waited may go on
+using fetched_atom = caf::atom_constant<caf::atom("fetched")>;  // a fetch of weights has ended
+using grant_atom = caf::atom_constant<caf::atom("grant")>;      // credit, from consumer to producer
+using handed_atom = caf::atom_constant<caf::atom("handed")>;    // all rollouts of groups handed on
 using release_atom = caf::atom_constant<caf::atom("release")>;  // KV leases no longer needed
 using abandon_atom = caf::atom_constant<caf::atom("abandon")>;  // a group attempt was given up
 using taken_atom = caf::atom_constant<caf::atom("taken")>;      // groups that the learner holds
@@ -121,8 +123,9 @@ using GeneratorActor = caf::typed_actor<
     caf::reacts_to<grant_atom, uint32_t, uint32_t>,
     // Tracer: value probes.
     caf::reacts_to<std::vector<ProbeRequest>>, caf::reacts_to<release_atom, std::vector<uint64_t>>,
-    // Learner. Answered once the version is checked and the next decode step will use it.
-    caf::replies_to<WeightsReady>::with<WeightsDelivered>, caf::reacts_to<tick_atom>>;
+    // Learner. Answered once the version is checked and every rollout that starts will use it.
+    caf::replies_to<WeightsReady>::with<WeightsDelivered>, caf::reacts_to<fetched_atom>,
+    caf::reacts_to<tick_atom>, caf::reacts_to<wake_atom>>;
 
 // --- tracer: steps, verdicts, values
 using TracerActor = caf::typed_actor<
@@ -156,9 +159,10 @@ using RankStoreActor =
 using RankActor = caf::typed_actor<
     caf::replies_to<start_atom>::with<Outcome>,
     // Learner, which makes the same call of its own trainer meanwhile: make it, train on the groups
-    // that came before at a run's progress in [0, 1], save it.
+    // that came before (from weights version, at a run's progress in [0, 1]), save it.
     caf::replies_to<RankMeeting>::with<Outcome>, caf::reacts_to<std::vector<SampleGroup>>,
-    caf::replies_to<train_atom, double>::with<Outcome>, caf::replies_to<save_atom>::with<Outcome>>;
+    caf::replies_to<train_atom, uint64_t, double>::with<Outcome>,
+    caf::replies_to<save_atom>::with<Outcome>>;
 
 // --- learner: owns trainer, batch buffer and checkpoints; rank 0; detached
 using LearnerActor = caf::typed_actor<

@@ -58,6 +58,7 @@ class Worker {
   std::shared_ptr<NodeLog> log_;
   std::unique_ptr<caf::actor_system> system_;
   std::unique_ptr<Gateway> gateway_;
+  TimePoint parted_until_{};  // until when the head may still take it for a member
   bool stuck_ = false;
 };
 
@@ -102,8 +103,11 @@ Result<Welcome> Worker::join(const SupervisorActor& head) {
                                                             std::to_string(limit.count()) +
                                                             " ms (cluster.lost_ms)"};
                });
-  if (welcome.ok() && !welcome->outcome.ok) return to_error(welcome->outcome);
-  return welcome;
+  if (!welcome.ok() || welcome->outcome.ok) return welcome;
+  Error refusal = to_error(welcome->outcome);
+  // The head may not have noticed yet that this node was parted from it: its place is free soon.
+  if (SteadyClock::now() < parted_until_) refusal.error_class = ErrorClass::kIo;
+  return refusal;
 }
 
 Result<bool> Worker::serve(const std::stop_token& stop) {
@@ -171,6 +175,10 @@ Result<void> Worker::run(const std::stop_token& stop) {
     const Result<bool> over = serve(stop);
     if (stop.stop_requested() && !stuck_) return {};
     if (over.ok() && *over) return {};
+    if (over.ok()) {
+      parted_until_ =
+          SteadyClock::now() + 2 * std::chrono::milliseconds(setup_.node.membership.lost_ms);
+    }
     if (!over.ok() &&
         (stuck_ || !may_pass(over.error()) ||
          SteadyClock::now() - begun >= std::chrono::milliseconds(setup_.node.membership.join_ms))) {

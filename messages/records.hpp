@@ -344,7 +344,8 @@ struct WeightsPull {
   bool operator==(const WeightsPull&) const = default;
 };
 
-// Generator -> learner: version was checked and will be sampled with from the next decode step on.
+// Generator -> learner: version was checked, and rollouts that start from now on are sampled with
+// it or a newer one.
 struct WeightsDelivered {
   uint64_t version = 0;
   uint64_t epoch = 0;

@@ -90,7 +90,7 @@ at::Tensor Decoder::take(const std::string& name) {
   TW_CHECK(false, "the layout has no tensor " + name);
 }
 
-Result<void> Decoder::load(const Weights& weights) {
+Result<void> Decoder::check(const Weights& weights) const {
   const WeightsManifest& theirs = weights.manifest();
   if (theirs.dtype != layout_.dtype || theirs.tensors != layout_.tensors ||
       theirs.bytes != layout_.bytes) {
@@ -106,6 +106,11 @@ Result<void> Decoder::load(const Weights& weights) {
                      "; the model has " + std::to_string(layout_.tensors.size()) + " of " +
                      layout_.dtype);
   }
+  return {};
+}
+
+Result<void> Decoder::load(const Weights& weights) {
+  TW_TRY(check(weights));
   c10::NoGradGuard no_gradient;
   auto* bytes = const_cast<std::byte*>(weights.bytes().data());
   flat_.copy_(at::from_blob(bytes, flat_.sizes(), flat_.options().device(at::kCPU)));

@@ -111,10 +111,12 @@ TEST_CASE("of nodes that have no link with each other the one that lacks most is
   CHECK(changes[0].node == "b");
   CHECK(changes[0].state == NodeState::kLost);
   CHECK(changes[0].reason == "its connection with node a broke");
-  CHECK(say(800).empty());  // it is gone, so nobody lacks it
+  CHECK(say(450).empty());  // it is gone, so nobody lacks it
+  CHECK(say(800).empty());
   m.join("b", t + milliseconds(800));
   m.ready("b", t + milliseconds(800));
-  m.heard("a", t + milliseconds(900), {"b"});  // a word from before the new link
+  CHECK(m.tick(t + milliseconds(800)).empty());  // what a lacked for long was the one before
+  m.heard("a", t + milliseconds(900), {"b"});    // a word from before the new link
   m.heard("a", t + milliseconds(1000));
   for (const char* name : {"b", "c"}) m.heard(name, t + milliseconds(1200));
   CHECK(m.tick(t + milliseconds(1200)).empty());

@@ -39,6 +39,25 @@ Dispatcher dispatcher(std::vector<uint32_t> windows) {
 
 using Plan = std::vector<std::pair<uint64_t, uint32_t>>;
 
+TEST_CASE("tokens are counted by how many versions they are behind the learner") {
+  SampleGroup group;
+  group.rollouts.resize(2);
+  group.rollouts[0].versions = {3, 3, 4, 9};
+  group.rollouts[1].versions = {9, 10, 10};
+  std::map<std::string, double> found;
+  for (const Metric& m : lag_metrics({&group, 1}, 10)) found[m.name] = m.value;
+  // Lags 7, 7, 6, 1, 1, 0, 0.
+  CHECK(found == std::map<std::string, double>{{"version_lag/0", 2},
+                                               {"version_lag/1", 2},
+                                               {"version_lag/2", 0},
+                                               {"version_lag/3", 0},
+                                               {"version_lag/4_up", 3},
+                                               {"version_lag/mean", 22.0 / 7},
+                                               {"version_lag/max", 7}});
+  group.rollouts.clear();
+  CHECK(lag_metrics({&group, 1}, 10).size() == 5);
+}
+
 TEST_CASE("groups go to the generator with the most credit and wait when nobody has enough") {
   Dispatcher d = dispatcher({16, 24});
   const TimePoint t{};

@@ -135,7 +135,12 @@ Fault Arena::draw_pair_fault(Random& random) {
   const size_t other = (one + static_cast<size_t>(between(random, 1, kHosts - 1))) % kHosts;
   const std::string hosts = std::to_string(one) + " and " + std::to_string(other);
   const milliseconds time(between(random, kSuspectMs, kLostMs * 3));
-  if (between(random, 0, 1) == 0) {
+  const int64_t kind = between(random, 0, 2);
+  if (kind == 0) {
+    return {"connections between hosts " + hosts + " hang for good", milliseconds(0),
+            [this, one, other] { lab_->freeze(one, other); }, [] {}};
+  }
+  if (kind == 1) {
     return {"connections between hosts " + hosts + " are reset", milliseconds(0),
             [this, one, other] { lab_->reset(one, other); }, [] {}};
   }

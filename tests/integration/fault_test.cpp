@@ -131,6 +131,7 @@ TEST_CASE("a wall clock that jumps by a day, either way, changes nothing") {
   // A node that comes anew shows its certificate under the new time.
   ::kill(generator_of(run), SIGKILL);
   check_end(run, "clock-run");
+  INFO(run.all_logs());
   CHECK(count_of(run.node_log(), "node trace0 is lost") == 0);
   CHECK(count_of(run.node_log(), "node gen0 is lost") == 1);
   std::set<std::string> days;

@@ -152,6 +152,17 @@ TEST_CASE("a node whose connection with the head is reset joins it again") {
   CHECK(count_of(run->events(), "is started again") == 0);
 }
 
+TEST_CASE("a node that loses its connection before the head does waits for its own place") {
+  HostsRun run("parted");
+  REQUIRE(run->reaches(2));
+  run.lab.freeze(kGenerators, kHead);
+  run.lab.reset(kGenerators, kHead);
+  run.check_end();
+  CHECK(count_of(run->events(), "a node gen0 belongs to the run already") > 0);
+  CHECK(count_of(run->node_log(), "node gen0 is lost: it was silent for") == 1);
+  CHECK(count_of(run->events(), "is started again") == 0);
+}
+
 TEST_CASE("a connection between two nodes that is reset is made again") {
   HostsRun run("reset-nodes");
   REQUIRE(run->reaches(2));

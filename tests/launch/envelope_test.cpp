@@ -21,7 +21,8 @@ NodeEnvelope envelope(bool head) {
   e.identity = *identity;
   e.run = "run-1";
   e.build = "abc";
-  e.seats = {1, 2, 3};
+  e.seats = {1, 2, 3, 1};
+  e.rank_device = "cuda:2";
   e.devices = {"cuda:1"};
   e.threads = 4;
   e.door = {"10.0.0.1", 4000, true, 5, 6};
@@ -63,7 +64,8 @@ TEST_CASE("an envelope is one line that reads back to the same") {
     CHECK(read->identity == sent.identity);
     CHECK(read->run == "run-1");
     CHECK(read->build == "abc");
-    CHECK(read->seats == Seats{1, 2, 3});
+    CHECK(read->seats == Seats{1, 2, 3, 1});
+    CHECK(read->rank_device == "cuda:2");
     CHECK(read->devices == std::vector<std::string>{"cuda:1"});
     CHECK(read->threads == 4);
     CHECK(read->door.address == "10.0.0.1");

@@ -158,6 +158,14 @@ TEST_CASE("memory counts weights, cache and what the learner keeps") {
   config.trainer.loss.kl_beta = 0.1f;
   CHECK(estimate_memory(config, tiny_model("F32"), {}, true).optimizer ==
         4 * 348 * 4 + 2 * 348 * 4);
+  // Of two ranks each keeps half of the moments; the version that is sent is the head's alone.
+  NodeSpec other;
+  other.seats.ranks = 1;
+  config.cluster.nodes = {other};
+  CHECK(estimate_memory(config, tiny_model("F32"), {}, true).optimizer ==
+        4 * 348 * 4 + 2 * 348 * 4 / 2);
+  CHECK(estimate_memory(config, tiny_model("F32"), other.seats, false).optimizer ==
+        3 * 348 * 4 + 2 * 348 * 4 / 2);
   // Without a number of blocks: whole contexts, 3 blocks of 16 for 40 tokens.
   config.engine.kv_blocks = 0;
   config.engine.max_sequences = 7;
@@ -170,16 +178,17 @@ TEST_CASE("a placement is shown as a table with the commands, and as JSON") {
               "cluster.nodes=[{name=\"gen0\",generators=2,devices=[\"cuda:0\",\"cuda:1\"]}]"});
   const std::vector<MemoryEstimate> memory = {{1 << 20, 0, 3 << 20},
                                               {1 << 20, int64_t{5} << 30, 0}};
-  CHECK(placement_table(placement, memory) ==
-        "node  host       port  generators  tracers  builders  devices        weights  cache    "
-        "learner  memory\n"
-        "head  127.0.0.1  4000  0           1        1         -              1 MiB    0 MiB    "
-        "3 MiB    4 MiB\n"
-        "gen0  127.0.0.1  any   2           0        0         cuda:0 cuda:1  1 MiB    5.0 GiB  "
-        "0 MiB    5.0 GiB\n"
-        "\n"
-        "head: '/opt/trace wise' node\n"
-        "gen0: '/opt/trace wise' node\n");
+  CHECK(
+      placement_table(placement, memory) ==
+      "node  host       port  generators  tracers  builders  ranks  devices        weights  cache "
+      "   learner  memory\n"
+      "head  127.0.0.1  4000  0           1        1         0      -              1 MiB    0 MiB "
+      "   3 MiB    4 MiB\n"
+      "gen0  127.0.0.1  any   2           0        0         0      cuda:0 cuda:1  1 MiB    5.0 "
+      "GiB  0 MiB    5.0 GiB\n"
+      "\n"
+      "head: '/opt/trace wise' node\n"
+      "gen0: '/opt/trace wise' node\n");
   const auto json = nlohmann::json::parse(placement_json(placement, memory));
   REQUIRE(json["nodes"].size() == 2);
   CHECK(json["nodes"][0]["port"] == 4000);

@@ -248,12 +248,25 @@ void HostLab::slow_down(size_t host, uint64_t kilobits) {
   shell("tc -n " + hosts_[host].name + " qdisc " + verb + " dev eth0" + what);
 }
 
-void HostLab::reset(size_t one, size_t other) {
+void HostLab::reset(size_t host, size_t other) {
   const std::string not_ssh =
       " and sport != :" + std::to_string(kSshPort) + " and dport != :" + std::to_string(kSshPort);
-  for (const auto& [here, there] : {std::pair(one, other), std::pair(other, one)}) {
-    shell("ip netns exec " + hosts_[here].name + " ss -K 'dst " + address(there) + not_ssh + "'");
+  shell("ip netns exec " + hosts_[host].name + " ss -K 'dst " + address(other) + not_ssh + "'");
+}
+
+void HostLab::freeze(size_t host, size_t other) {
+  std::istringstream connections(shell("ip netns exec " + hosts_[host].name +
+                                       " ss -Htn state established dst " + address(other)));
+  for (std::string line; std::getline(connections, line);) {
+    const auto words = words_of(line);  // two queues, the own place, the other's
+    if (words.size() < 4) continue;
+    const std::string own = words[2].substr(words[2].rfind(':') + 1);
+    const std::string others = words[3].substr(words[3].rfind(':') + 1);
+    if (own == std::to_string(kSshPort) || others == std::to_string(kSshPort)) continue;
+    frozen_.push_back("ip saddr " + address(host) + " tcp sport " + own + " tcp dport " + others);
+    frozen_.push_back("ip daddr " + address(host) + " tcp dport " + own + " tcp sport " + others);
   }
+  apply();
 }
 
 void HostLab::heal() {
@@ -263,6 +276,7 @@ void HostLab::heal() {
     slow_down(i, 0);
   }
   muted_.clear();
+  frozen_.clear();
   apply();
 }
 
@@ -279,6 +293,7 @@ void HostLab::apply() const {
       if (hosts_[i].loss_percent > 0) lose(match + " numgen random mod 100 < " + percent);
     }
   }
+  for (const std::string& match : frozen_) lose(match);
   for (const auto& [pair, on] : muted_) {
     if (on) lose("iifname \"" + port(pair.first) + "\" oifname \"" + port(pair.second) + "\"");
   }

@@ -55,12 +55,16 @@ class HostLab {
   void slow_down(size_t host, uint64_t kilobits);
   // Packets of one way are lost: from one host to another.
   void mute(size_t from, size_t to, bool on);
-  // Ends every TCP connection between two hosts, but for ssh's, with a reset for both.
-  void reset(size_t one, size_t other);
+  // Ends every TCP connection of a host with another one, but for ssh's. The other is told by a
+  // reset, if packets go there.
+  void reset(size_t host, size_t other);
+  // Packets of the TCP connections that a host has now with another one are lost, but for ssh's;
+  // new connections are not hindered.
+  void freeze(size_t host, size_t other);
   // Takes all back.
   void heal();
 
-  // Packets that black_hole(), lose_packets() and mute() have lost since the last change.
+  // Packets that black_hole(), lose_packets(), mute() and freeze() have lost since the last change.
   uint64_t lost_packets() const;
   // Bytes that came to the host since the lab began.
   uint64_t bytes_to(size_t host) const;
@@ -86,6 +90,7 @@ class HostLab {
   std::string net_;  // the bridge's namespace
   std::vector<Host> hosts_;
   std::map<std::pair<size_t, size_t>, bool> muted_;
+  std::vector<std::string> frozen_;  // rules that match the connections
 };
 
 }  // namespace tracewise

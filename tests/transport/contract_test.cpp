@@ -112,6 +112,15 @@ TEST_CASE("an aborted epoch ends the waits of its receivers and later ones go on
   for (const auto& one : got) CHECK(error_of(one) == ErrorClass::kCancelled);
 }
 
+TEST_CASE("a receiver that is ended leaves the others as they are") {
+  Exchange exchange(GENERATE("local", "shm", "tcp"), 2);
+  exchange.receivers[1]->abort(UINT64_MAX - 1);
+  const WeightsBuffer version = version_of(1);
+  const WeightsReady ready = exchange.publish(version);
+  CHECK(error_of(exchange.receivers[1]->fetch(ready, soon())) == ErrorClass::kCancelled);
+  CHECK(same(good(exchange.receivers[0]->fetch(ready, soon())).buffer, version));
+}
+
 TEST_CASE("nothing of an aborted epoch is published or fetched, and the next epoch is") {
   Exchange exchange(GENERATE("local", "shm", "tcp", "nccl"), 2);
   const WeightsReady old = exchange.publish(version_of(1));
