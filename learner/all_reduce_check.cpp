@@ -12,10 +12,6 @@
 
 #include "learner/rank_group.hpp"
 
-#ifdef TRACEWISE_CUDA
-#include <nccl.h>
-#endif
-
 namespace tracewise {
 namespace {
 
@@ -92,17 +88,6 @@ Result<AllReduceCheck> check_all_reduce(const std::vector<std::string>& devices,
     slowest.seconds = std::max(slowest.seconds, result->seconds);
   }
   return slowest;
-}
-
-std::string nccl_version() {
-#ifdef TRACEWISE_CUDA
-  int version = 0;
-  if (ncclGetVersion(&version) != ncclSuccess) return "unknown";
-  return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
-         std::to_string(version % 100);
-#else
-  return {};
-#endif
 }
 
 }  // namespace tracewise

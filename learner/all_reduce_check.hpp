@@ -20,7 +20,4 @@ struct AllReduceCheck {
 [[nodiscard]] Result<AllReduceCheck> check_all_reduce(const std::vector<std::string>& devices,
                                                       int64_t limit_ms);
 
-// What this build's NCCL calls itself; empty: a build without it.
-std::string nccl_version();
-
 }  // namespace tracewise

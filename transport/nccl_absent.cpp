@@ -8,5 +8,6 @@ Result<std::unique_ptr<Nccl>> open_nccl(const std::string&) {
 }
 
 bool has_nccl() { return false; }
+std::string nccl_version() { return {}; }
 
 }  // namespace tracewise

@@ -72,6 +72,7 @@ class Nccl {
 
 // Whether this build has NCCL.
 bool has_nccl();
+std::string nccl_version();  // "2.27.5"; empty: it has none
 
 // The error that the value of an ncclResult_t other than ncclSuccess and ncclInProgress stands for.
 // `call` names what failed.

@@ -193,4 +193,11 @@ Result<std::unique_ptr<Nccl>> open_nccl(const std::string& device) {
 
 bool has_nccl() { return true; }
 
+std::string nccl_version() {
+  int version = 0;
+  if (ncclGetVersion(&version) != ncclSuccess) return "unknown";
+  return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
+         std::to_string(version % 100);
+}
+
 }  // namespace tracewise

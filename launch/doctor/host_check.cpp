@@ -20,6 +20,7 @@
 #include "model/safetensors.hpp"
 #include "model/tokenizer.hpp"
 #include "transport/dial.hpp"
+#include "transport/nccl_api.hpp"
 
 namespace tracewise {
 namespace fs = std::filesystem;

@@ -58,7 +58,7 @@ Needs needs() {
   needs.build = "b1";
   needs.protocol = 1;
   needs.nodes = 2;
-  needs.memory["gen0"] = int64_t{1} << 30;
+  for (const char* node : {"gen0", "head", "behind"}) needs.memory[node] = int64_t{1} << 30;
   needs.checkpoint_bytes = int64_t{100} << 20;
   needs.checkpoints = 3;
   needs.ssh = true;
