@@ -27,6 +27,7 @@ AgentShell::behavior_type AgentShell::make_behavior() {
       },
       [this](stop_atom, bool over, const std::string& why) {
         seen();
+        services().log->info("the head lets this node go: " + why);
         if (over) return end(RunSummary{});
         end(Error{ErrorClass::kCancelled, "the head has given this node up: " + why});
       },

@@ -15,6 +15,7 @@
 #include "messages/records.hpp"
 #include "transport/door.hpp"
 #include "transport/identity.hpp"
+#include "transport/weights_way.hpp"
 
 namespace tracewise {
 
@@ -25,6 +26,7 @@ struct NodeSetup {
   DoorOptions door;
   std::string host;  // under which others reach the door
   MembershipOptions membership;
+  WeightsWays weights;
 };
 
 // The head of a run over several nodes; see run_training().

@@ -46,6 +46,11 @@ CoordinatorShell::behavior_type CoordinatorShell::make_behavior() {
       [this](lost_atom, const Seat& seat, const std::string& reason, bool blame) {
         run(control_->on_lost(seat, reason, blame, now()));
       },
+      [this](drain_atom, const std::vector<Seat>& seats) { run(control_->on_drain(seats, now())); },
+      [this](status_atom) {
+        seen();
+        return control_->dispatcher().work();
+      },
       [this](stop_atom) {
         services().log->info("coordinator: a stop was asked for");
         run(control_->on_stop(now()));
@@ -70,6 +75,7 @@ void CoordinatorShell::run(Result<RunControl::Todo> result) {
   }
   for (SampleGroup& group : todo.empty_groups) send(peers_.learner, std::move(group));
   abandon(todo.abandon);
+  for (const Seat& seat : todo.drained) report_drained(seat);
   if (todo.clock) send(peers_.learner, clock_atom::value, todo.clock->seconds, todo.clock->running);
   if (todo.save) save(std::move(*todo.save));
   if (todo.end) services().inbox.post_end(std::move(*todo.end));

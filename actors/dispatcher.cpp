@@ -8,18 +8,16 @@ namespace tracewise {
 
 namespace {
 
+std::vector<Seat> seats_of(const Dispatcher::InFlight& flight) {
+  std::vector<Seat> seats = {{Role::kGenerator, flight.route.generator},
+                             {Role::kTracer, flight.route.tracer}};
+  if (flight.purpose == Purpose::kTrain) seats.push_back({Role::kBuilder, flight.route.builder});
+  return seats;
+}
+
 bool goes_through(const Dispatcher::InFlight& flight, const Seat& seat) {
-  switch (seat.role) {
-    case Role::kGenerator:
-      return flight.route.generator == seat.number;
-    case Role::kTracer:
-      return flight.route.tracer == seat.number;
-    case Role::kBuilder:
-      return flight.purpose == Purpose::kTrain && flight.route.builder == seat.number;
-    case Role::kRank:
-      return false;  // groups go to the learner as a whole
-  }
-  return false;
+  const std::vector<Seat> seats = seats_of(flight);
+  return std::find(seats.begin(), seats.end(), seat) != seats.end();
 }
 
 uint32_t pick(const std::set<uint32_t>& seats, uint64_t group) {
@@ -29,14 +27,44 @@ uint32_t pick(const std::set<uint32_t>& seats, uint64_t group) {
 }  // namespace
 
 void Dispatcher::join(const Seat& seat, uint32_t window) {
+  finished_.try_emplace(seat, 0);
+  if (draining_.count(seat) > 0) return;
   if (seat.role == Role::kGenerator) lanes_.try_emplace(seat.number, Lane{window, 0});
   if (seat.role == Role::kTracer) tracers_.insert(seat.number);
   if (seat.role == Role::kBuilder) builders_.insert(seat.number);
 }
 
-bool Dispatcher::present(const Seat& seat) const {
-  if (seat.role == Role::kGenerator) return lanes_.count(seat.number) > 0;
-  return (seat.role == Role::kTracer ? tracers_ : builders_).count(seat.number) > 0;
+void Dispatcher::withdraw(const Seat& seat) {
+  if (seat.role == Role::kGenerator) lanes_.erase(seat.number);
+  if (seat.role == Role::kTracer) tracers_.erase(seat.number);
+  if (seat.role == Role::kBuilder) builders_.erase(seat.number);
+}
+
+void Dispatcher::drain(const Seat& seat) {
+  withdraw(seat);
+  if (draining_.insert(seat).second) undrained_.insert(seat);
+}
+
+std::vector<Seat> Dispatcher::take_drained() {
+  std::vector<Seat> drained;
+  for (const Seat& seat : undrained_) {
+    const bool busy = std::any_of(in_flight_.begin(), in_flight_.end(), [&](const auto& entry) {
+      return goes_through(entry.second, seat);
+    });
+    if (!busy) drained.push_back(seat);
+  }
+  for (const Seat& seat : drained) undrained_.erase(seat);
+  return drained;
+}
+
+std::vector<SeatWork> Dispatcher::work() const {
+  std::map<Seat, uint64_t> in_flight;
+  for (const auto& [group, flight] : in_flight_) {
+    for (const Seat& seat : seats_of(flight)) ++in_flight[seat];
+  }
+  std::vector<SeatWork> all;
+  for (const auto& [seat, finished] : finished_) all.push_back({seat, in_flight[seat], finished});
+  return all;
 }
 
 void Dispatcher::grant(uint32_t generator, uint32_t samples) {
@@ -47,9 +75,10 @@ void Dispatcher::grant(uint32_t generator, uint32_t samples) {
 }
 
 std::vector<Dispatcher::InFlight> Dispatcher::leave(const Seat& seat) {
-  if (seat.role == Role::kGenerator) lanes_.erase(seat.number);
-  if (seat.role == Role::kTracer) tracers_.erase(seat.number);
-  if (seat.role == Role::kBuilder) builders_.erase(seat.number);
+  withdraw(seat);
+  draining_.erase(seat);
+  undrained_.erase(seat);
+  finished_.erase(seat);
   std::vector<InFlight> lost;
   for (auto it = in_flight_.begin(); it != in_flight_.end();) {
     if (goes_through(it->second, seat)) {
@@ -95,6 +124,9 @@ std::vector<GroupTask> Dispatcher::dispatch(TimePoint now, TimePoint deadline) {
 bool Dispatcher::finish(GroupKey key) {
   const auto it = in_flight_.find(key.group);
   if (it == in_flight_.end() || it->second.key != key) return false;
+  for (const Seat& seat : seats_of(it->second)) {
+    if (const auto found = finished_.find(seat); found != finished_.end()) ++found->second;
+  }
   in_flight_.erase(it);
   return true;
 }

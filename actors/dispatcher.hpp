@@ -11,6 +11,7 @@
 #include <set>
 #include <vector>
 
+#include "actors/control.hpp"
 #include "actors/seat.hpp"
 #include "messages/records.hpp"
 
@@ -31,7 +32,15 @@ class Dispatcher {
 
   // A seat is there. `window` is a generator's first credit in samples; others have none.
   void join(const Seat& seat, uint32_t window);
-  bool present(const Seat& seat) const;
+
+  // Gives `seat` nothing new; what is in flight through it goes on. One that is not there yet,
+  // whose join() is still on its way, will get nothing either.
+  void drain(const Seat& seat);
+  // Draining seats through which nothing is in flight (any more). Each is given once.
+  std::vector<Seat> take_drained();
+
+  // Of all seats that are there, and of draining ones.
+  std::vector<SeatWork> work() const;
 
   // `samples` more may be sent to `generator`. One that has left is ignored: its last grants may
   // still have been on their way.
@@ -66,9 +75,14 @@ class Dispatcher {
     int64_t owed = 0;    // samples sent and not granted again
   };
   Lane* best_lane(uint32_t samples, uint32_t* generator);
+  void withdraw(const Seat& seat);
 
+  // Who may be given work.
   std::map<uint32_t, Lane> lanes_;  // by generator
   std::set<uint32_t> tracers_, builders_;
+  std::set<Seat> draining_;
+  std::set<Seat> undrained_;           // of those, the ones that take_drained() has not given
+  std::map<Seat, uint64_t> finished_;  // groups, of all seats that are there
   std::deque<GroupTask> queue_;
   std::map<uint64_t, InFlight> in_flight_;
 };

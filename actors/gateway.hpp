@@ -3,6 +3,7 @@
 
 #include <caf/fwd.hpp>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <stop_token>
 #include <string>
@@ -12,6 +13,9 @@
 #include "actors/links.hpp"
 #include "actors/node_services.hpp"
 #include "transport/door.hpp"
+#include "transport/nccl_member.hpp"
+#include "transport/nccl_sender.hpp"
+#include "transport/requests.hpp"
 #include "transport/transport.hpp"
 #include "transport/tunnel.hpp"
 
@@ -20,14 +24,19 @@ namespace tracewise {
 // Any thread may call. Destroy it before the actor system.
 class Gateway {
  public:
-  // Opens the door. Refusals are written to `log`, which outlives the gateway.
-  [[nodiscard]] static Result<std::unique_ptr<Gateway>> open(const NodeSetup& setup, NodeLog* log);
+  // Opens the door. Refusals, and failures of NCCL, are written to `log`.
+  [[nodiscard]] static Result<std::unique_ptr<Gateway>> open(const NodeSetup& setup,
+                                                             std::shared_ptr<NodeLog> log);
   ~Gateway();
 
   // Lets connections for actors in. `front` is whom they talk to first; may be null.
   void serve(caf::actor_system& system, caf::strong_actor_ptr front);
 
-  // Lets nobody in any more and lets the front go; links stay as they are.
+  // Has operators' requests answered. kResource.
+  [[nodiscard]] Result<void> serve_requests(RequestServer::Answer answer);
+
+  // Lets nobody in any more and lets the front go; links stay as they are. A request that is being
+  // answered is waited for.
   void withdraw();
 
   // Makes a link with another node and gives its front.
@@ -35,9 +44,10 @@ class Gateway {
                                                     const std::stop_token& stop);
 
   // The learner's and a generator's side of weights between nodes. The sender serves at the door:
-  // it dies before the gateway.
+  // it dies before the gateway. Both do without NCCL where it cannot be used, and say so in the
+  // log, unless it was asked for: then there is no sender.
   [[nodiscard]] Result<std::unique_ptr<WeightsSender>> make_sender();
-  std::unique_ptr<WeightsReceiver> make_receiver() const;
+  std::unique_ptr<WeightsReceiver> make_receiver();
 
   // Carries connections between this node and `peers`. It dies before the gateway.
   std::unique_ptr<Tunnel> make_tunnel(std::set<std::string> peers);
@@ -49,11 +59,18 @@ class Gateway {
   NodeAddress address() const;  // of this node
 
  private:
-  Gateway(const NodeSetup& setup, TlsContext context);
+  Gateway(const NodeSetup& setup, TlsContext context, std::shared_ptr<NodeLog> log);
+  [[nodiscard]] Result<std::unique_ptr<NcclSender>> make_nccl_sender();
+  [[nodiscard]] Result<std::shared_ptr<NcclMember>> make_nccl_member();
 
   NodeSetup setup_;
   TlsContext context_;
-  std::unique_ptr<Links> links_;  // before the door, whose handler uses them
+  std::shared_ptr<NodeLog> log_;  // shared with whoever else writes to it
+  std::once_flag nccl_begun_;
+  std::shared_ptr<NcclMember> nccl_;  // shared with the receivers; null: none
+  // Before the door, whose handlers use them.
+  std::unique_ptr<Links> links_;
+  std::unique_ptr<RequestServer> requests_;
   std::unique_ptr<Door> door_;
 };
 

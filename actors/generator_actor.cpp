@@ -1,5 +1,6 @@
 #include "actors/generator_actor.hpp"
 
+#include <caf/send.hpp>
 #include <string>
 #include <utility>
 
@@ -8,7 +9,7 @@
 namespace tracewise {
 namespace {
 
-// How often an idle engine looks after its leases.
+// How often an engine that has nothing to compute looks after its leases.
 constexpr std::chrono::milliseconds kIdleTick{200};
 
 // Rollouts travel together: a message for each would wake a tracer for each, and tracers decide on
@@ -33,12 +34,12 @@ GeneratorShell::behavior_type GeneratorShell::make_behavior() {
       [this](GroupTask& task) {
         seen();
         take(std::move(task));
-        schedule();
+        resume();
       },
       [this](abandon_atom, const std::vector<GroupKey>& keys) {
         seen();
         abandon(keys);
-        schedule();
+        resume();
       },
       [this](grant_atom, uint32_t tracer, uint32_t rollouts) {
         seen();
@@ -51,29 +52,50 @@ GeneratorShell::behavior_type GeneratorShell::make_behavior() {
         seen();
         open_probes_ += requests.size();
         for (ProbeRequest& request : requests) engine_->probe(std::move(request));
-        schedule();
+        resume();
       },
       [this](release_atom, const std::vector<uint64_t>& leases) {
         seen();
         for (const uint64_t lease : leases) engine_->release(lease);
+        resume();
       },
-      [this](const WeightsReady& ready) { return take_weights(ready); },
+      [this](const WeightsReady& ready) { return want_weights(ready); },
+      [this](fetched_atom) {
+        seen();
+        if (auto end = fetcher_->take()) take_weights(std::move(*end));
+      },
       [this](tick_atom) {
         seen();
-        ticking_ = idle_tick_ = false;
-        for (int i = 0; i == 0 || (i < kStepsPerTick && busy() && mailbox().empty()); ++i) step();
+        ticking_ = false;
+        int steps = 0;
+        do {
+          step();
+        } while (++steps < kStepsPerTick && busy() && !stalled_ && mailbox().empty());
+        schedule();
+      },
+      [this](wake_atom) {
+        seen();
+        waking_ = false;
+        step();
         schedule();
       },
   };
 }
 
-void GeneratorShell::let_go() { engine_.reset(); }
+void GeneratorShell::let_go() {
+  fetcher_.reset();
+  announced_.clear();
+  engine_.reset();
+}
 
 Outcome GeneratorShell::start() {
   set_state("building its engine");
   auto engine = setup_.make_engine(setup_.index);
   if (!engine.ok()) return to_outcome(engine.error());
   engine_ = std::move(engine).value();
+  // The actor outlives its fetcher, see let_go().
+  fetcher_ = std::make_unique<WeightsFetcher>(
+      setup_.receiver, [self = self()] { caf::anon_send(self, fetched_atom::value); });
   set_state("idle");
   return {};
 }
@@ -138,36 +160,67 @@ void GeneratorShell::submit(GroupTask task) {
   engine_->submit(std::move(task));
 }
 
-caf::result<WeightsDelivered> GeneratorShell::take_weights(const WeightsReady& ready) {
+caf::result<WeightsDelivered> GeneratorShell::want_weights(const WeightsReady& ready) {
   seen();
   const WeightsManifest& manifest = ready.manifest;
-  const TimePoint begun = now();
-  WeightsDelivered delivered{version_.value_or(0), manifest.epoch, setup_.index, 0, ""};
-  if (version_ && *version_ >= manifest.version) return delivered;
-  const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
-  auto fetched = setup_.receiver->fetch(ready, begun + limit);
-  if (!fetched.ok() && fetched.error().error_class == ErrorClass::kCancelled) {
-    return delivered;  // a newer version, or the same in a newer epoch, is announced already
+  if (version_ && *version_ >= manifest.version) {
+    return WeightsDelivered{*version_, manifest.epoch, setup_.index, 0, ""};
   }
-  Result<void> taken = fetched.ok() ? engine_->set_weights(std::make_shared<const Weights>(
-                                          fetched->buffer.manifest, fetched->buffer.bytes))
-                                    : Result<void>(fetched.error());
-  if (!good(taken)) return caf::sec::runtime_error;
-  version_ = manifest.version;
-  delivered.version = manifest.version;
-  delivered.transport = fetched->transport;
-  delivered.seconds = std::chrono::duration<double>(now() - begun).count();
-  entry().end_wait(version_name(manifest.version));
-  send(peers_.coordinator, setup_.index, engine_->stats());
-  for (GroupTask& task : std::exchange(parked_, {})) take(std::move(task));
-  schedule();
-  return delivered;
+  const TimePoint until = now() + std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
+  announced_.push_back({manifest, now(), make_response_promise<WeightsDelivered>()});
+  entry().begin_wait(version_name(manifest.version), "learner", now(), until);
+  fetcher_->want(ready, until);
+  return announced_.back().promise;
+}
+
+// Hands a version to the engine, and the groups that waited for it. False: it has failed.
+bool GeneratorShell::use(const WeightsBuffer& buffer) {
+  if (version_ && *version_ >= buffer.manifest.version) return true;  // of an older epoch
+  if (!good(engine_->set_weights(std::make_shared<const Weights>(buffer.manifest, buffer.bytes))))
+    return false;
+  version_ = buffer.manifest.version;
+  report_stats();
+  for (GroupTask& task : std::exchange(parked_, {})) {
+    entry().end_wait(version_name(task.issue_version));
+    take(std::move(task));
+  }
+  return true;
+}
+
+// Answers every announcement up to the one that the fetch was for.
+void GeneratorShell::take_weights(FetchEnd end) {
+  std::string transport;
+  if (end.weights.ok()) {
+    transport = end.weights->transport;
+    if (!use(end.weights->buffer)) return;
+  } else if (end.weights.error().error_class != ErrorClass::kCancelled) {
+    return fail(end.weights.error());
+  }  // cancelled: a newer version, or the same in a newer epoch, is announced already
+  while (!announced_.empty() && !is_newer(announced_.front().manifest, end.wanted)) {
+    Announced& first = announced_.front();
+    const double seconds = std::chrono::duration<double>(now() - first.since).count();
+    first.promise.deliver(WeightsDelivered{version_.value_or(0), first.manifest.epoch, setup_.index,
+                                           seconds, transport});
+    entry().end_wait(version_name(first.manifest.version));
+    announced_.erase(announced_.begin());
+  }
+  resume();
+}
+
+// The engine's counters, with those of the last swap whose pause has ended.
+void GeneratorShell::report_stats() {
+  const EngineStats stats = engine_->stats();
+  swapping_ = stats.swaps == reported_swaps_;
+  reported_swaps_ = stats.swaps;
+  send(peers_.coordinator, setup_.index, stats);
 }
 
 void GeneratorShell::step() {
   set_state("in an engine step");
   EngineOutput output = engine_->step(now());
   set_state("between engine steps");
+  stalled_ = output.idle;
+  if (swapping_ && engine_->stats().swaps != reported_swaps_) report_stats();
   open_samples_ -= output.rollouts.size();
   open_probes_ -= output.probes.size();
   Handed dropped;
@@ -231,17 +284,23 @@ void GeneratorShell::report(Handed handed) {
   }
 }
 
+// Something has happened that the engine may have waited for.
+void GeneratorShell::resume() {
+  stalled_ = false;
+  schedule();
+}
+
 void GeneratorShell::schedule() {
-  if (busy()) {
+  if (busy() && !stalled_) {
     if (!std::exchange(ticking_, true)) send(self(), tick_atom::value);
     return;
   }
   if (ticking_) return;
-  set_state("idle");
-  // Nobody decodes, but leases may expire.
-  if (!idle_tick_ && engine_->stats().leased > 0) {
-    idle_tick_ = true;
-    delayed_send(self(), kIdleTick, tick_atom::value);
+  set_state(busy() ? "waiting for the values of finished rollouts" : "idle");
+  // Nobody decodes, but leases may expire, and a swap of weights may wait for that.
+  if (!waking_ && (busy() || engine_->stats().leased > 0)) {
+    waking_ = true;
+    delayed_send(self(), kIdleTick, wake_atom::value);
   }
 }
 

@@ -13,7 +13,7 @@ namespace tracewise {
 
 // Tells the other ranks to make a call of their own trainers. Neither waits for them.
 struct RankOrders {
-  std::function<void(std::span<const SampleGroup>, double progress)> train;
+  std::function<void(std::span<const SampleGroup>, uint64_t version, double progress)> train;
   std::function<void()> save;
 };
 
@@ -22,10 +22,10 @@ class LeadTrainer final : public Trainer {
   LeadTrainer(std::unique_ptr<Trainer> own, RankOrders orders)
       : own_(std::move(own)), orders_(std::move(orders)) {}
 
-  Result<TrainReport> train(std::span<const SampleGroup> groups, double progress,
+  Result<TrainReport> train(std::span<const SampleGroup> groups, uint64_t version, double progress,
                             const std::filesystem::path& dump_dir) override {
-    orders_.train(groups, progress);
-    return own_->train(groups, progress, dump_dir);
+    orders_.train(groups, version, progress);
+    return own_->train(groups, version, progress, dump_dir);
   }
   Result<TrainReport> train_supervised(std::span<const SupervisedExample>, double,
                                        const std::filesystem::path&) override {

@@ -157,8 +157,11 @@ void LearnerShell::train() {
   const TimePoint begun = now();
   const double progress = run_progress(setup_.options, step_, clock_.seconds(begun));
   auto report = train_batch(*trainer_, std::move(batch), setup_.parts->group_options.advantage,
-                            progress, setup_.folder->root());
+                            version_, progress, setup_.folder->root());
   if (!report.ok()) return fail_of(report.error());
+  for (const std::string& warning : report->warnings) {
+    services().log->warn("learner: step " + std::to_string(step_ + 1) + ": " + warning);
+  }
   commit.step = ++step_;
   commit.version = ++version_;
   commit.metrics = std::move(report->metrics);

@@ -55,7 +55,7 @@ class LearnerShell final : public Shell<LearnerActor> {
 
   // With the other ranks (learner_ranks.cpp).
   Result<std::unique_ptr<Trainer>> meet_ranks();
-  void order_training(std::span<const SampleGroup> groups, double progress);
+  void order_training(std::span<const SampleGroup> groups, uint64_t version, double progress);
   template <class... Ts>
   void order(size_t rank, const std::string& what, int64_t limit_ms, Ts&&... message);
   void rank_failed(size_t rank, const Error& error);

@@ -40,8 +40,8 @@ Result<std::unique_ptr<Trainer>> LearnerShell::meet_ranks() {
   TW_ASSIGN(auto own,
             setup_.own_rank->meet(system(), meeting, *setup_.parts, setup_.options.deadlines));
   RankOrders orders;
-  orders.train = [this](std::span<const SampleGroup> groups, double progress) {
-    order_training(groups, progress);
+  orders.train = [this](std::span<const SampleGroup> groups, uint64_t version, double progress) {
+    order_training(groups, version, progress);
   };
   orders.save = [this] {
     for (size_t i = 0; i < ranks_.size(); ++i)
@@ -50,12 +50,13 @@ Result<std::unique_ptr<Trainer>> LearnerShell::meet_ranks() {
   return std::unique_ptr<Trainer>(new LeadTrainer(std::move(own), std::move(orders)));
 }
 
-void LearnerShell::order_training(std::span<const SampleGroup> groups, double progress) {
+void LearnerShell::order_training(std::span<const SampleGroup> groups, uint64_t version,
+                                  double progress) {
   for (size_t i = 0; i < ranks_.size(); ++i) {
     in_parts(std::vector<SampleGroup>(groups.begin(), groups.end()), tokens_of,
              [&](std::vector<SampleGroup> part) { send(ranks_[i].actor, std::move(part)); });
     order(i, "training step " + std::to_string(step_ + 1), setup_.options.deadlines.train_ms,
-          train_atom::value, progress);
+          train_atom::value, version, progress);
   }
 }
 

@@ -52,6 +52,7 @@ bool Membership::join(const std::string& node, TimePoint now) {
   const auto found = nodes_.find(node);
   if (found != nodes_.end() && found->second.state != NodeState::kJoining) return false;
   nodes_[node] = {NodeState::kJoining, now, now, {}};
+  gone_.erase(node);
   return true;
 }
 
@@ -80,6 +81,11 @@ std::optional<Membership::Change> Membership::heard(const std::string& node, Tim
   return Change{node, NodeState::kReady, ""};
 }
 
+Membership::Change Membership::end(Change change) {
+  nodes_.erase(change.node);
+  return gone_[change.node] = std::move(change);
+}
+
 // The node that lacks the most links is the one to go; then the first by name.
 std::optional<Membership::Change> Membership::lose_parted(TimePoint now) {
   std::map<std::string, std::set<std::string>> lacking;
@@ -98,20 +104,18 @@ std::optional<Membership::Change> Membership::lose_parted(TimePoint now) {
       lacking.begin(), lacking.end(),
       [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
   if (worst == lacking.end()) return std::nullopt;
-  Change change{worst->first, NodeState::kLost,
-                "its connection with node " + *worst->second.begin() + " broke"};
-  nodes_.erase(worst->first);
-  return change;
+  return end({worst->first, NodeState::kLost,
+              "its connection with node " + *worst->second.begin() + " broke"});
 }
 
 std::optional<Membership::Change> Membership::lose(const std::string& node, std::string reason) {
-  if (nodes_.erase(node) == 0) return std::nullopt;
-  return Change{node, NodeState::kLost, std::move(reason)};
+  if (nodes_.count(node) == 0) return std::nullopt;
+  return end({node, NodeState::kLost, std::move(reason)});
 }
 
-std::optional<Membership::Change> Membership::leave(const std::string& node) {
-  if (nodes_.erase(node) == 0) return std::nullopt;
-  return Change{node, NodeState::kLeft, ""};
+std::optional<Membership::Change> Membership::leave(const std::string& node, std::string reason) {
+  if (nodes_.count(node) == 0) return std::nullopt;
+  return end({node, NodeState::kLeft, std::move(reason)});
 }
 
 std::vector<Membership::Change> Membership::tick(TimePoint now) {
@@ -136,7 +140,8 @@ std::vector<Membership::Change> Membership::tick(TimePoint now) {
     }
     const bool lost = !changes.empty() && changes.back().node == it->first &&
                       changes.back().state == NodeState::kLost;
-    it = lost ? nodes_.erase(it) : std::next(it);
+    ++it;
+    if (lost) end(changes.back());
   }
   if (auto change = lose_parted(now)) changes.push_back(std::move(*change));
   return changes;

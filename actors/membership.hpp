@@ -7,10 +7,10 @@
 //      | within join_ms   v                                   v
 //      +---------------> lost <-------------------------------+          leave(): left, from any
 //
-// A node that is lost or left is forgotten: it may come back as a new one under its old name. A
-// joining node is not pinged: it may be busy for long. Of two nodes that are ready and have had no
-// link with each other for suspect_ms, one is lost: what it made for the other went nowhere, and it
-// makes all links anew when it joins again.
+// A node that is lost or left may come back as a new one under its old name. A joining node is not
+// pinged: it may be busy for long. Of two nodes that are ready and have had no link with each other
+// for suspect_ms, one is lost: what it made for the other went nowhere, and it makes all links anew
+// when it joins again.
 #pragma once
 
 #include <chrono>
@@ -46,7 +46,7 @@ class Membership {
   struct Change {
     std::string node;
     NodeState state = NodeState::kJoining;
-    std::string reason;  // one sentence, for kSuspect and kLost
+    std::string reason;  // one sentence, for kSuspect and kLost; may be empty for kLeft
   };
 
   explicit Membership(const MembershipOptions& options) : options_(options) {}
@@ -59,15 +59,17 @@ class Membership {
   // they say may come after they were given up.
   std::optional<Change> heard(const std::string& node, TimePoint now,
                               const std::vector<std::string>& parted = {});
-  // Its link broke, or it says goodbye. Nothing if it is not here.
+  // Its link broke, or it leaves as it should. Nothing if it is not here.
   std::optional<Change> lose(const std::string& node, std::string reason);
-  std::optional<Change> leave(const std::string& node);
+  std::optional<Change> leave(const std::string& node, std::string reason = "");
 
   // What became overdue, in the order of names.
   std::vector<Change> tick(TimePoint now);
 
   std::optional<NodeState> state(const std::string& node) const;  // nothing: not here
   std::vector<std::string> nodes() const;                         // ascending
+  // How those ended that were here and are not, by name: kLost or kLeft.
+  const std::map<std::string, Change>& gone() const { return gone_; }
 
  private:
   struct Node {
@@ -76,10 +78,12 @@ class Membership {
     TimePoint heard;
     std::map<std::string, TimePoint> parted;  // since when it says so
   };
+  Change end(Change change);
   std::optional<Change> lose_parted(TimePoint now);
 
   MembershipOptions options_;
   std::map<std::string, Node> nodes_;
+  std::map<std::string, Change> gone_;
 };
 
 }  // namespace tracewise

@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "actors/control_desk.hpp"
 #include "actors/coordinator_actor.hpp"
 #include "actors/gateway.hpp"
 #include "actors/inspector_actor.hpp"
@@ -54,7 +55,7 @@ class Node {
 
   Result<void> open(bool resume);
   void spawn();
-  void open_to_others();
+  Result<void> open_to_others();
   Result<RunSummary> run(std::stop_token stop);
   bool stuck() const { return stuck_; }
 
@@ -93,7 +94,7 @@ class Node {
 Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
   if (head_) {
-    TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log.get()));
+    TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log));
     TW_ASSIGN(auto others, gateway_->make_sender());
     sender_ = make_both_sender(make_local_sender(weights_), std::move(others));
   }
@@ -141,10 +142,16 @@ LearnerSetup Node::learner_setup() {
   return setup;
 }
 
-void Node::open_to_others() {
-  if (!gateway_) return;
+Result<void> Node::open_to_others() {
+  if (!gateway_) return {};
   gateway_->serve(*system_, caf::actor_cast<caf::strong_actor_ptr>(supervisor_));
+  const auto desk = std::make_shared<const ControlDesk>(system_.get(), supervisor_, coordinator_,
+                                                        gateway_->address());
+  TW_TRY(gateway_->serve_requests([desk](const std::string& request, const std::string& peer) {
+    return desk->answer(request, peer);
+  }));
   if (head_->on_open) head_->on_open(gateway_->address());
+  return {};
 }
 
 void Node::spawn() {
@@ -217,7 +224,8 @@ bool Node::shut_down(bool over, const std::string& why) {
 }
 
 Result<RunSummary> Node::run(std::stop_token stop) {
-  Result<RunSummary> end = wait(std::move(stop));
+  const Result<void> opened = open_to_others();
+  Result<RunSummary> end = opened.ok() ? wait(std::move(stop)) : Result<RunSummary>(opened.error());
   if (!end.ok()) services_->log->warn("the run ends: " + end.error().message);
   std::string stuck;
   if (!shut_down(end.ok(), end.ok() ? "the run is over" : end.error().message)) {
@@ -257,7 +265,6 @@ Result<RunSummary> run_training(const RunOptions& options, RunParts parts,
   auto node = std::make_unique<Node>(options, std::move(parts), std::move(folder), head);
   TW_TRY(node->open(resume));
   node->spawn();
-  node->open_to_others();
   Result<RunSummary> end = node->run(std::move(stop));
   if (node->stuck()) (void)node.release();
   return end;

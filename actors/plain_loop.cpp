@@ -36,9 +36,10 @@ class PlainLoop {
     while (!finished()) {
       TW_ASSIGN(std::vector<SampleGroup> batch, make_batch());
       count(batch);
-      TW_ASSIGN(const TrainReport report,
-                train_batch(*trainer_, std::move(batch), parts_.group_options.advantage,
-                            run_progress(options_, result_.steps, result_.seconds), dump_dir_));
+      TW_ASSIGN(
+          const TrainReport report,
+          train_batch(*trainer_, std::move(batch), parts_.group_options.advantage, result_.steps,
+                      run_progress(options_, result_.steps, result_.seconds), dump_dir_));
       result_.weights = trainer_->weights(++result_.steps);
       TW_TRY(engine_->set_weights(result_.weights));
       result_.seconds = std::chrono::duration<double>(Clock::now() - begun).count();

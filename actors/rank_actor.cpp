@@ -24,11 +24,11 @@ RankShell::behavior_type RankShell::make_behavior() {
         seen();
         std::move(groups.begin(), groups.end(), std::back_inserter(batch_));
       },
-      [this, call](train_atom, double progress) {
+      [this, call](train_atom, uint64_t version, double progress) {
         return call("training", [&]() -> Result<void> {
           TW_CHECK(trainer_, "the learner has met its ranks before");
           const std::vector<SampleGroup> batch = std::exchange(batch_, {});
-          const auto report = trainer_->train(batch, progress, {});
+          const auto report = trainer_->train(batch, version, progress, {});
           return report.ok() ? Result<void>() : Result<void>(report.error());
         });
       },

@@ -84,6 +84,11 @@ Result<RunControl::Todo> RunControl::on_lost(const Seat& seat, const std::string
   return finish_event(now);
 }
 
+Result<RunControl::Todo> RunControl::on_drain(const std::vector<Seat>& seats, TimePoint now) {
+  for (const Seat& seat : seats) dispatcher_.drain(seat);
+  return finish_event(now);
+}
+
 Result<RunControl::Todo> RunControl::on_generated(GroupKey key, TimePoint now) {
   if ((key.group & kEvalGroup) == 0) books_->ledger().advance(key, GroupState::kGenerated);
   return finish_event(now);
@@ -220,6 +225,7 @@ Result<RunControl::Todo> RunControl::finish_event(TimePoint now) {
     const auto limit = std::chrono::milliseconds(options_.deadlines.group_ms);
     todo_.issue = dispatcher_.dispatch(now, now + limit);
   }
+  todo_.drained = dispatcher_.take_drained();
   if (built_.size() < options_.groups_per_batch) {
     batch_since_.reset();
   } else if (!batch_since_) {

@@ -75,6 +75,7 @@ class RunControl {
     std::vector<GroupTask> issue;               // to the generators of their routes
     std::vector<SampleGroup> empty_groups;      // to the learner, for groups without attempts left
     std::vector<Dispatcher::InFlight> abandon;  // to those on their routes: not to be completed
+    std::vector<Seat> drained;                  // to the supervisor: nothing is on its way there
     std::optional<ClockReading> clock;          // to the learner
     std::optional<SaveRequest> save;            // to the learner
     std::optional<RunSummary> end;
@@ -92,6 +93,8 @@ class RunControl {
   // What was on its way through a seat is issued again. `blame`: it died of its own, so the attempt
   // counts against the group, which may be what kills whoever works on it.
   Result<Todo> on_lost(const Seat& seat, const std::string& reason, bool blame, TimePoint now);
+  // Seats that are to get nothing new; each is in a Todo's `drained` once what it has is done.
+  Result<Todo> on_drain(const std::vector<Seat>& seats, TimePoint now);
   Result<Todo> on_grant(uint32_t generator, uint32_t samples, TimePoint now);
   Result<Todo> on_generated(GroupKey key, TimePoint now);
   // The learner holds these groups; `logged` are the rollouts of them that are to be logged.
@@ -111,9 +114,7 @@ class RunControl {
   // Since when the learner has a whole batch.
   std::optional<TimePoint> batch_since() const { return batch_since_; }
   // A generator's newest counters, for the metrics of the next step.
-  void set_engine_stats(uint32_t generator, const EngineStats& stats) {
-    engines_[generator] = stats;
-  }
+  void set_engine_stats(uint32_t generator, const EngineStats& stats);
 
  private:
   Result<Todo> finish_event(TimePoint now);
@@ -131,6 +132,7 @@ class RunControl {
   bool save_due(bool finished) const;
   GroupTask train_task(GroupKey key);
   std::vector<Metric> step_metrics(const Commit& commit, TimePoint now);
+  std::vector<Metric> engine_metrics();
   void run_clock(bool running, TimePoint now);
   double wall_time(TimePoint now) const;
 
@@ -153,6 +155,10 @@ class RunControl {
   std::set<uint64_t> built_;               // at the learner, not yet trained
   std::optional<TimePoint> batch_since_;
   std::map<uint32_t, EngineStats> engines_;
+  struct {
+    uint64_t count = 0;
+    double pause_sum = 0, pause_max = 0, wait_max = 0, step_max = 0;  // seconds
+  } swaps_;  // of weights, with rollouts under way, since the last commit
 
   std::unique_ptr<EvalRun> eval_;
   TimePoint eval_since_{};

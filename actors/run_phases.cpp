@@ -144,6 +144,40 @@ double RunControl::wall_time(TimePoint now) const {
   return wall_start_ + seconds_between(begun_, now);
 }
 
+void RunControl::set_engine_stats(uint32_t generator, const EngineStats& stats) {
+  EngineStats& known = engines_[generator];
+  if (stats.swaps > known.swaps && stats.swap_pause_seconds > 0) {
+    ++swaps_.count;
+    swaps_.pause_sum += stats.swap_pause_seconds;
+    swaps_.pause_max = std::max(swaps_.pause_max, stats.swap_pause_seconds);
+    swaps_.wait_max = std::max(swaps_.wait_max, stats.swap_wait_seconds);
+    swaps_.step_max = std::max(swaps_.step_max, stats.longest_step_seconds);
+  }
+  known = stats;
+}
+
+std::vector<Metric> RunControl::engine_metrics() {
+  std::vector<Metric> metrics;
+  const auto add = [&metrics](const char* name, double value) { metrics.push_back({name, value}); };
+  if (engines_.empty()) return metrics;
+  uint64_t preemptions = 0, expired = 0, recomputed = 0;
+  for (const auto& [generator, stats] : engines_) {
+    preemptions += stats.preemptions;
+    expired += stats.expired_leases;
+    recomputed += stats.recomputed_tokens;
+  }
+  add("rollout/preemptions", static_cast<double>(preemptions));
+  add("rollout/expired_leases", static_cast<double>(expired));
+  add("rollout/recomputed_tokens", static_cast<double>(recomputed));
+  const auto swaps = std::exchange(swaps_, {});
+  if (swaps.count == 0) return metrics;
+  add("rollout/swap_pause_ms", 1000 * swaps.pause_sum / static_cast<double>(swaps.count));
+  add("rollout/swap_pause_ms_max", 1000 * swaps.pause_max);
+  add("rollout/swap_wait_ms_max", 1000 * swaps.wait_max);
+  add("rollout/longest_step_ms", 1000 * swaps.step_max);
+  return metrics;
+}
+
 std::vector<Metric> RunControl::step_metrics(const Commit& commit, TimePoint now) {
   std::vector<Metric> metrics = commit.metrics;
   const double seconds = clock_.seconds(now);
@@ -156,15 +190,8 @@ std::vector<Metric> RunControl::step_metrics(const Commit& commit, TimePoint now
     metrics.push_back({"time/tokens_per_second", tokens / step_seconds});
     metrics.push_back({"time/rollouts_per_second", rollouts / step_seconds});
   }
-  if (!engines_.empty()) {
-    uint64_t preemptions = 0, expired = 0;
-    for (const auto& [generator, stats] : engines_) {
-      preemptions += stats.preemptions;
-      expired += stats.expired_leases;
-    }
-    metrics.push_back({"rollout/preemptions", static_cast<double>(preemptions)});
-    metrics.push_back({"rollout/expired_leases", static_cast<double>(expired)});
-  }
+  const std::vector<Metric> engines = engine_metrics();
+  metrics.insert(metrics.end(), engines.begin(), engines.end());
   summary_.rollouts += static_cast<uint64_t>(rollouts);
   summary_.response_tokens += static_cast<uint64_t>(tokens + 0.5);
   summary_.generate_seconds += metric(metrics, "train/generate_seconds");

@@ -88,6 +88,11 @@ class Shell : public Handle::base {
     this->send(context_.supervisor, lost_atom::value, seat, reason);
   }
 
+  // Tells the supervisor that a seat of a draining node has nothing to do any more.
+  void report_drained(const Seat& seat) {
+    this->send(context_.supervisor, drained_atom::value, seat);
+  }
+
   // Tells the supervisor why, and ends this actor.
   void fail(const Error& error) {
     report(error);

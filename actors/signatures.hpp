@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/control.hpp"
 #include "actors/node_registry.hpp"
 #include "actors/run_control.hpp"
 #include "actors/run_store.hpp"
@@ -28,11 +29,13 @@
 
 namespace tracewise {
 
-using start_atom = caf::atom_constant<caf::atom("start")>;    // build what is needed and begin
-using stop_atom = caf::atom_constant<caf::atom("stop")>;      // a clean stop was asked for
-using tick_atom = caf::atom_constant<caf::atom("tick")>;      // to oneself: go on, look at the time
-using grant_atom = caf::atom_constant<caf::atom("grant")>;    // credit, from consumer to producer
-using handed_atom = caf::atom_constant<caf::atom("handed")>;  // all rollouts of groups handed on
+using start_atom = caf::atom_constant<caf::atom("start")>;  // build what is needed and begin
+using stop_atom = caf::atom_constant<caf::atom("stop")>;    // a clean stop was asked for
+using tick_atom = caf::atom_constant<caf::atom("tick")>;    // to oneself: go on, look at the time
+using wake_atom = caf::atom_constant<caf::atom("wake")>;    // to oneself: what waited may go on
+using fetched_atom = caf::atom_constant<caf::atom("fetched")>;  // a fetch of weights has ended
+using grant_atom = caf::atom_constant<caf::atom("grant")>;      // credit, from consumer to producer
+using handed_atom = caf::atom_constant<caf::atom("handed")>;    // all rollouts of groups handed on
 using release_atom = caf::atom_constant<caf::atom("release")>;  // KV leases no longer needed
 using abandon_atom = caf::atom_constant<caf::atom("abandon")>;  // a group attempt was given up
 using taken_atom = caf::atom_constant<caf::atom("taken")>;      // groups that the learner holds
@@ -43,6 +46,8 @@ using hire_atom = caf::atom_constant<caf::atom("hire")>;        // seat an actor
 using join_atom = caf::atom_constant<caf::atom("join")>;        // a node wants to belong to the run
 using ready_atom = caf::atom_constant<caf::atom("ready")>;      // a node can be given seats
 using leave_atom = caf::atom_constant<caf::atom("leave")>;      // a node says goodbye
+using drain_atom = caf::atom_constant<caf::atom("drain")>;      // finish what is there, then leave
+using drained_atom = caf::atom_constant<caf::atom("drained")>;  // nothing is on its way through
 using ping_atom = caf::atom_constant<caf::atom("ping")>;        // the head is alive
 using pong_atom = caf::atom_constant<caf::atom("pong")>;        // so is a node
 using train_atom = caf::atom_constant<caf::atom("train")>;      // on the groups that were sent
@@ -118,8 +123,9 @@ using GeneratorActor = caf::typed_actor<
     caf::reacts_to<grant_atom, uint32_t, uint32_t>,
     // Tracer: value probes.
     caf::reacts_to<std::vector<ProbeRequest>>, caf::reacts_to<release_atom, std::vector<uint64_t>>,
-    // Learner. Answered once the version is checked and the next decode step will use it.
-    caf::replies_to<WeightsReady>::with<WeightsDelivered>, caf::reacts_to<tick_atom>>;
+    // Learner. Answered once the version is checked and every rollout that starts will use it.
+    caf::replies_to<WeightsReady>::with<WeightsDelivered>, caf::reacts_to<fetched_atom>,
+    caf::reacts_to<tick_atom>, caf::reacts_to<wake_atom>>;
 
 // --- tracer: steps, verdicts, values
 using TracerActor = caf::typed_actor<
@@ -153,9 +159,10 @@ using RankStoreActor =
 using RankActor = caf::typed_actor<
     caf::replies_to<start_atom>::with<Outcome>,
     // Learner, which makes the same call of its own trainer meanwhile: make it, train on the groups
-    // that came before at a run's progress in [0, 1], save it.
+    // that came before (from weights version, at a run's progress in [0, 1]), save it.
     caf::replies_to<RankMeeting>::with<Outcome>, caf::reacts_to<std::vector<SampleGroup>>,
-    caf::replies_to<train_atom, double>::with<Outcome>, caf::replies_to<save_atom>::with<Outcome>>;
+    caf::replies_to<train_atom, uint64_t, double>::with<Outcome>,
+    caf::replies_to<save_atom>::with<Outcome>>;
 
 // --- learner: owns trainer, batch buffer and checkpoints; rank 0; detached
 using LearnerActor = caf::typed_actor<
@@ -188,8 +195,12 @@ using CoordinatorActor =
                      caf::reacts_to<taken_atom, std::vector<GroupKey>, std::vector<LoggedRollout>>,
                      caf::reacts_to<refused_atom, std::vector<GroupKey>>, caf::reacts_to<Commit>,
                      // Supervisor: seat, reason, whether it died of its own.
-                     caf::reacts_to<lost_atom, Seat, std::string, bool>, caf::reacts_to<stop_atom>,
-                     caf::reacts_to<tick_atom>>;
+                     caf::reacts_to<lost_atom, Seat, std::string, bool>,
+                     // Supervisor: seats of a node that is to leave.
+                     caf::reacts_to<drain_atom, std::vector<Seat>>,
+                     // Operator.
+                     caf::replies_to<status_atom>::with<std::vector<SeatWork>>,
+                     caf::reacts_to<stop_atom>, caf::reacts_to<tick_atom>>;
 
 // --- agent: one on each node but the head's; spawns actors there and shows that the node is alive
 using AgentActor = caf::typed_actor<
@@ -211,7 +222,11 @@ using SupervisorActor = caf::typed_actor<
     caf::replies_to<join_atom, NodeAddress>::with<Welcome>, caf::reacts_to<ready_atom, NodeOffer>,
     // A node that is alive says whom it has lost its links with.
     caf::reacts_to<pong_atom, std::string, uint64_t, std::vector<std::string>>,
-    caf::reacts_to<leave_atom, std::string>, caf::reacts_to<tick_atom>,
+    caf::reacts_to<leave_atom, std::string>,
+    // Operator: who is there, and a node that is to leave; coordinator: a seat of it is idle.
+    caf::replies_to<status_atom>::with<std::vector<NodeStatus>>,
+    caf::replies_to<drain_atom, std::string>::with<Outcome>, caf::reacts_to<drained_atom, Seat>,
+    caf::reacts_to<tick_atom>,
     // Ends all actors of the run but the inspectors, then itself. Other nodes are told whether the
     // run is over, or may be resumed by another head, and why.
     caf::reacts_to<stop_atom, bool, std::string>>;

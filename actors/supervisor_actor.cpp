@@ -92,6 +92,18 @@ SupervisorShell::behavior_type SupervisorShell::make_behavior() {
         seen();
         if (const auto change = membership_.leave(node)) apply(*change);
       },
+      [this](status_atom) {
+        seen();
+        return status();
+      },
+      [this](drain_atom, const std::string& node) {
+        seen();
+        return drain(node);
+      },
+      [this](drained_atom, const Seat& seat) {
+        seen();
+        drained(seat);
+      },
       [this](tick_atom) { tick(); },
       [this](stop_atom, bool over, const std::string& why) {
         seen();
@@ -293,6 +305,8 @@ void SupervisorShell::on_down(const caf::down_msg& down) {
   services().tell(who.name + " is replaced, " + std::to_string(restarts_left_) +
                   " restarts are left");
   lose(*who.seat, reason.message, true);
+  const auto node = nodes_.find(who.node);
+  if (node != nodes_.end() && node->second.drained) return let_go_if_drained(who.node);
   hire(who.seat->role, who.node);
 }
 

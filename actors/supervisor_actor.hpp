@@ -6,6 +6,9 @@
 // exempt: the loss of one ends the run, which is resumed from its newest checkpoint.
 //
 //   hire -> start -> ready -> told to all (Peers) -> gets work -> lost -> hire ...
+//
+// A node that is drained gets no work any more; once the coordinator says that nothing is on its
+// way through any of its seats, it is told to go.
 #pragma once
 
 #include <functional>
@@ -57,6 +60,7 @@ class SupervisorShell final : public Shell<SupervisorActor> {
   struct Node {
     NodeOffer offer;
     std::set<Seat> seats;
+    std::optional<std::set<Seat>> drained = {};  // of a draining node: seats that are idle
   };
 
   template <class Handle>
@@ -70,6 +74,13 @@ class SupervisorShell final : public Shell<SupervisorActor> {
   void node_ready(NodeOffer offer);
   void apply(const Membership::Change& change);
   void lose_node(const std::string& node, const std::string& reason);
+  void part_with(const std::string& node, const std::string& reason, bool over);
+  Outcome drain(const std::string& node);
+  std::string vacancy_without(const std::string& node) const;
+  void drained(const Seat& seat);
+  void let_go_if_drained(const std::string& node);
+  // The first is the head itself, whose name and address others know.
+  std::vector<NodeStatus> status() const;
   void tick();
   void check_vacancies();
 
@@ -112,6 +123,7 @@ class SupervisorShell final : public Shell<SupervisorActor> {
   Membership membership_;
   std::map<std::string, NodeAddress> addresses_;  // of all members, joining ones included
   std::map<std::string, Node> nodes_;             // those that have been ready
+  std::map<std::string, TimePoint> dismissed_;    // drained nodes: when their links are cut
   uint64_t pings_ = 0;
   std::optional<TimePoint> vacant_since_;  // a role has nobody
 };

@@ -1,6 +1,9 @@
 #include "actors/train_step.hpp"
 
 #include <algorithm>
+#include <array>
+#include <iterator>
+#include <string>
 #include <utility>
 
 namespace tracewise {
@@ -78,16 +81,45 @@ std::vector<Metric> batch_metrics(std::span<const SampleGroup> groups) {
   return m.take();
 }
 
+std::vector<Metric> lag_metrics(std::span<const SampleGroup> groups, uint64_t version) {
+  std::array<uint64_t, 5> counts = {};  // the last: of larger lags too
+  double sum = 0, tokens = 0;
+  uint64_t most = 0;
+  for (const SampleGroup& group : groups) {
+    for (const AdvantageRollout& rollout : group.rollouts) {
+      for (const uint64_t sampled_by : rollout.versions) {
+        const uint64_t lag = version - std::min(version, sampled_by);
+        ++counts[std::min<uint64_t>(lag, counts.size() - 1)];
+        sum += static_cast<double>(lag);
+        most = std::max(most, lag);
+        ++tokens;
+      }
+    }
+  }
+  std::vector<Metric> metrics;
+  for (size_t lag = 0; lag < counts.size(); ++lag) {
+    const char* more = lag + 1 < counts.size() ? "" : "_up";
+    metrics.push_back(
+        {"version_lag/" + std::to_string(lag) + more, static_cast<double>(counts[lag])});
+  }
+  if (tokens > 0) {
+    metrics.push_back({"version_lag/mean", sum / tokens});
+    metrics.push_back({"version_lag/max", static_cast<double>(most)});
+  }
+  return metrics;
+}
+
 Result<TrainReport> train_batch(Trainer& trainer, std::vector<SampleGroup> groups,
-                                const AdvantageOptions& advantage, double progress,
-                                const std::filesystem::path& dump_dir) {
-  const std::vector<Metric> batch = batch_metrics(groups);
+                                const AdvantageOptions& advantage, uint64_t version,
+                                double progress, const std::filesystem::path& dump_dir) {
+  std::vector<Metric> batch = batch_metrics(groups);
+  std::ranges::move(lag_metrics(groups, version), std::back_inserter(batch));
   TrainReport report;
   const bool any_signal = std::any_of(groups.begin(), groups.end(),
                                       [](const SampleGroup& g) { return !g.rollouts.empty(); });
   if (any_signal) {
     finish_batch(groups, advantage);
-    TW_ASSIGN(report, trainer.train(groups, progress, dump_dir));
+    TW_ASSIGN(report, trainer.train(groups, version, progress, dump_dir));
   }
   report.metrics.insert(report.metrics.end(), batch.begin(), batch.end());
   return report;

@@ -51,9 +51,12 @@ TRACEWISE_INSPECT(SaveReply, x.outcome, x.step, x.folder)
 TRACEWISE_INSPECT(LoggedRollout, x.step, x.traced, x.advantages)
 TRACEWISE_INSPECT(GroupParcel, x.group, x.logged)
 TRACEWISE_INSPECT(Seat, x.role, x.number)
+TRACEWISE_INSPECT(SeatWork, x.seat, x.in_flight, x.finished)
+TRACEWISE_INSPECT(NodeStatus, x.node, x.host, x.state, x.draining, x.reason, x.seats)
 TRACEWISE_INSPECT(EngineStats, x.sampled_tokens, x.prefilled_tokens, x.probe_tokens, x.preemptions,
-                  x.expired_leases, x.steps, x.step_seconds, x.probe_seconds, x.waiting, x.running,
-                  x.leased, x.free_blocks, x.total_blocks)
+                  x.expired_leases, x.steps, x.step_seconds, x.probe_seconds, x.recomputed_tokens,
+                  x.swaps, x.swap_wait_seconds, x.swap_pause_seconds, x.longest_step_seconds,
+                  x.waiting, x.running, x.leased, x.free_blocks, x.total_blocks)
 TRACEWISE_INSPECT(WaitStatus, x.who, x.what, x.since_seconds, x.left_seconds)
 TRACEWISE_INSPECT(ActorStatus, x.name, x.role, x.state, x.state_seconds, x.mailbox, x.handled,
                   x.waits)

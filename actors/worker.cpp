@@ -65,7 +65,7 @@ class Worker {
 Result<void> Worker::open() {
   TW_ASSIGN(log_, NodeLog::open(setup_.log_file));
   system_ = std::make_unique<caf::actor_system>(config_);
-  TW_ASSIGN(gateway_, Gateway::open(setup_.node, log_.get()));
+  TW_ASSIGN(gateway_, Gateway::open(setup_.node, log_));
   gateway_->serve(*system_, nullptr);
   return {};
 }

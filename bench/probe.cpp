@@ -46,13 +46,26 @@ ProbeRequest request_for(const Rollout& rollout, uint64_t lease, const Tokenizer
   return request;
 }
 
-// Seconds until all of `leases` are probed at all boundaries.
+// Seconds until all of `leases` are probed at all boundaries. `apart`: with a request for each
+// boundary, so that none shares its prefix with another.
 Result<double> probe_all(Engine& engine, const std::vector<Rollout>& rollouts,
-                         const std::vector<uint64_t>& leases, const Tokenizer& tokenizer) {
+                         const std::vector<uint64_t>& leases, const Tokenizer& tokenizer,
+                         bool apart) {
   const auto start = Clock::now();
-  for (size_t i = 0; i < rollouts.size(); ++i)
-    engine.probe(request_for(rollouts[i], leases[i], tokenizer));
-  for (size_t answered = 0; answered < rollouts.size();) {
+  size_t asked = 0;
+  for (size_t i = 0; i < rollouts.size(); ++i) {
+    ProbeRequest all = request_for(rollouts[i], leases[i], tokenizer);
+    for (const int32_t end : apart ? all.prefix_ends : std::vector<int32_t>()) {
+      ProbeRequest one = all;
+      one.prefix_ends = {end};
+      engine.probe(std::move(one));
+      ++asked;
+    }
+    if (apart) continue;
+    engine.probe(std::move(all));
+    ++asked;
+  }
+  for (size_t answered = 0; answered < asked;) {
     for (const ProbeResult& result : engine.step(Clock::now()).probes) {
       if (result.failure.failed())
         return Error{ErrorClass::kInternal, "a probe failed: " + result.failure.message};
@@ -79,8 +92,10 @@ Result<BenchResult> live_against_prefill(const BenchOptions& options, const Work
       tokens.insert(tokens.end(), rollout.tokens.begin(), rollout.tokens.end());
       adopted.push_back(engine->adopt(std::move(tokens)));
     }
-    TW_ASSIGN(const double a, probe_all(*engine, rollouts, leases, *workload.model.tokenizer));
-    TW_ASSIGN(const double b, probe_all(*engine, rollouts, adopted, *workload.model.tokenizer));
+    TW_ASSIGN(const double a,
+              probe_all(*engine, rollouts, leases, *workload.model.tokenizer, false));
+    TW_ASSIGN(const double b,
+              probe_all(*engine, rollouts, adopted, *workload.model.tokenizer, true));
     live.push_back(a);
     prefilled.push_back(b);
   }

@@ -54,7 +54,7 @@ Result<std::vector<BenchResult>> bench_train(const BenchOptions& options) {
     double best = 0;
     for (int i = 0; i < 4; ++i) {
       const auto start = Clock::now();
-      TW_ASSIGN(const TrainReport report, trainer->train(groups, 0, options.dir));
+      TW_ASSIGN(const TrainReport report, trainer->train(groups, 0, 0, options.dir));
       const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
       if (report.skipped_updates > 0)
         return Error{ErrorClass::kInternal, "the benchmark's training step was skipped"};

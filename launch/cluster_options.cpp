@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "actors/control.hpp"
+
 namespace tracewise {
 namespace {
 
@@ -55,7 +57,8 @@ Seats all_seats(const ClusterOptions& cluster) {
 }
 
 bool is_reserved_name(const std::string& name) {
-  return name == kHeadName || name == "node" || name == "launch";
+  return name == kHeadName || name == kOperatorName || name == "node" || name == "launch" ||
+         name == "job";
 }
 
 std::string cluster_conflict(const ClusterOptions& cluster) {

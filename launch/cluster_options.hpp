@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "actors/membership.hpp"
+#include "transport/weights_way.hpp"
 
 namespace tracewise {
 
@@ -54,20 +55,22 @@ struct SshOptions {
 struct ClusterOptions {
   Topology topology = Topology::kInProcess;
   MembershipOptions membership;
+  WeightsWay weights = WeightsWay::kAuto;  // to generators of other processes
   std::string address;         // that doors listen on, a number; empty: 127.0.0.1 or 0.0.0.0
   uint32_t node_restarts = 2;  // of the processes of all nodes but the head, over a launch
   uint32_t head_restarts = 2;
   std::string binary;  // on other hosts; empty: the path of the one that launches
   HeadSpec head;
   SshOptions ssh;
-  std::vector<std::string> slurm_options;  // words for srun
+  std::vector<std::string> slurm_options;      // words for srun
+  std::vector<std::string> slurm_job_options;  // words for sbatch
   std::vector<NodeSpec> nodes;
 };
 
 // Of the head and all nodes.
 Seats all_seats(const ClusterOptions& cluster);
 
-// Names that no node may have, because the run folder's logs have them.
+// Names that no node may have: the run folder's logs and an operator's certificate have them.
 inline constexpr const char* kHeadName = "head";
 bool is_reserved_name(const std::string& name);
 

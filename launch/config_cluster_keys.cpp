@@ -134,6 +134,12 @@ void add_cluster_keys(std::vector<Key>& k) {
                  "in_process: one process hosts all roles; local: processes on this machine; ssh, "
                  "slurm: the head here and each other node on its host."));
   add_membership_keys(k);
+  k.push_back(choice_key(
+      "cluster.weights", AT(weights),
+      {{"auto", WeightsWay::kAuto}, {"tcp", WeightsWay::kTcp}, {"nccl", WeightsWay::kNccl}},
+      "How weights get to generators of other processes; auto: shared memory, else NCCL where both "
+      "are on GPUs, else connections; tcp: connections alone; nccl: NCCL, and connections where it "
+      "fails. NCCL does not encrypt what it sends."));
   k.push_back(text_key("cluster.address", AT(address),
                        "Address, a number, that doors listen on; empty: 127.0.0.1 in topology "
                        "local, else 0.0.0.0."));
@@ -164,6 +170,9 @@ void add_cluster_keys(std::vector<Key>& k) {
                           "Seconds for ssh to connect."));
   k.push_back(list_key("cluster.slurm.options", AT(slurm_options), "a list of texts", {},
                        "Words for srun, e.g. [\"--gres=gpu:1\"]."));
+  k.push_back(list_key("cluster.slurm.job_options", AT(slurm_job_options), "a list of texts", {},
+                       "Words for sbatch, for a launch outside an allocation, e.g. "
+                       "[\"--partition=gpu\", \"--nodes=2\", \"--time=4:00:00\"]."));
 }
 
 #undef AT

@@ -199,6 +199,14 @@ void add_engine_keys(Keys& k) {
                   "the CPU, 4096 on a GPU."));
   k.push_back(integer_key("engine.lease_ms", AT(engine.lease_ms), at_least(0),
                           "Milliseconds for which a finished rollout keeps its cache for probes."));
+  k.push_back(choice_key("engine.on_new_weights", AT(engine.on_new_weights),
+                         {{"keep_cache", OnNewWeights::kKeepCache},
+                          {"recompute_cache", OnNewWeights::kRecomputeCache},
+                          {"finish_first", OnNewWeights::kFinishFirst}},
+                         "What new weights mean for the rollouts under way. keep_cache: they go on "
+                         "at once, on the cache that older weights left; recompute_cache: their "
+                         "cache is computed again first; finish_first: they end on the old "
+                         "weights, and nothing is started meanwhile."));
   k.push_back(integer_key("engine.threads", AT(engine.threads), at_least(1),
                           "Compute threads of one generator."));
   k.push_back(device_key("engine.device", AT(engine.device), "Where generators compute."));
@@ -279,7 +287,8 @@ void add_loss_keys(Keys& k) {
   k.push_back(real_key("loss.kl_beta", AT(trainer.loss.kl_beta), at_least(0),
                        "Weight of the k3 KL to the starting weights; 0: no reference is kept."));
   k.push_back(real_key("loss.importance_cap", AT(trainer.loss.importance_cap), at_least(0),
-                       "Truncation of the importance weight of stale tokens; 0: off."));
+                       "Truncation of the importance weight that each token has by its "
+                       "log-probability at sampling time; 0: off."));
   k.push_back(real_key("loss.step_dpo_weight", AT(trainer.loss.step_dpo_weight), at_least(0),
                        "Weight of the step-DPO loss on preference pairs."));
   k.push_back(real_key("loss.step_dpo_beta", AT(trainer.loss.step_dpo_beta), above(0),
@@ -317,6 +326,10 @@ void add_trainer_keys(Keys& k) {
                           "Tokens of one forward and backward pass."));
   k.push_back(integer_key("trainer.max_bad_steps", AT(trainer.max_bad_steps), at_least(1),
                           "Non-finite updates in a row after which the run stops."));
+  k.push_back(real_key("trainer.logprob_gap_alarm", AT(trainer.logprob_gap_alarm), at_least(0),
+                       "Nats by which log-probabilities of tokens that the learner's own "
+                       "weights have sampled may differ from those at sampling time, on average "
+                       "over a batch; above it the step warns in the log; 0: never."));
   k.push_back(integer_key("trainer.threads", AT(trainer.threads), at_least(1),
                           "Compute threads of the learner."));
   k.push_back(device_key("trainer.device", AT(trainer.device), "Where the learner computes."));

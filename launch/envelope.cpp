@@ -23,6 +23,16 @@ json to_json(const MembershipOptions& m) {
 
 MembershipOptions membership_of(const json& j) { return {j.at(0), j.at(1), j.at(2), j.at(3)}; }
 
+json to_json(const WeightsWays& weights) {
+  return {static_cast<int>(weights.way), weights.nccl_device};
+}
+
+WeightsWays weights_of(const json& j) {
+  const int way = j.at(0);
+  const bool known = way >= 0 && way <= static_cast<int>(WeightsWay::kNccl);
+  return {known ? static_cast<WeightsWay>(way) : WeightsWay::kAuto, j.at(1)};
+}
+
 json to_json(const DoorOptions& door) {
   return {{"address", door.address},
           {"port", door.port},
@@ -128,6 +138,7 @@ Result<NodeEnvelope> envelope_of(const json& j) {
   e.host = j.at("host");
   e.membership = membership_of(j.at("membership"));
   e.head_wait_ms = j.at("head_wait_ms");
+  e.weights = weights_of(j.at("weights"));
   if (j.contains("head")) {
     const json& head = j["head"];
     e.head = HeadEnvelope{head.at("config"), head.at("resume"),
@@ -149,7 +160,8 @@ std::string to_line(const NodeEnvelope& e) {
             {"door", to_json(e.door)},
             {"host", e.host},
             {"membership", to_json(e.membership)},
-            {"head_wait_ms", e.head_wait_ms}};
+            {"head_wait_ms", e.head_wait_ms},
+            {"weights", to_json(e.weights)}};
   if (e.head) {
     j["head"] = {
         {"config", e.head->config}, {"resume", e.head->resume}, {"expected", e.head->expected}};

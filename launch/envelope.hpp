@@ -16,6 +16,7 @@
 #include "messages/result.hpp"
 #include "transport/door.hpp"
 #include "transport/identity.hpp"
+#include "transport/weights_way.hpp"
 
 namespace tracewise {
 
@@ -39,6 +40,7 @@ struct NodeEnvelope {
   DoorOptions door;
   std::string host;  // under which others reach the door; empty: as its host calls itself
   MembershipOptions membership;
+  WeightsWays weights;
   int64_t head_wait_ms = 0;          // for the order that says where the head is
   std::optional<HeadEnvelope> head;  // the head's own
 };

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "actors/run_folder.hpp"
+#include "transport/secret_file.hpp"
 
 namespace tracewise {
 namespace fs = std::filesystem;
@@ -39,8 +40,8 @@ Result<Fd> take_lock(const fs::path& root) {
 }
 
 Result<RunAuthority> open_authority(const fs::path& root) {
-  const fs::path dir = root / "secrets";
-  const fs::path file = dir / "authority";
+  const fs::path file = authority_file(root);
+  const fs::path dir = file.parent_path();
   std::error_code failure;
   if (fs::exists(file, failure)) return RunAuthority::read(file);
   fs::create_directories(dir, failure);
@@ -63,7 +64,19 @@ Result<void> check_run(const fs::path& root, bool resume) {
   return {};
 }
 
+fs::path head_file(const fs::path& root) { return root / "secrets" / "head"; }
+
 }  // namespace
+
+fs::path authority_file(const fs::path& root) { return root / "secrets" / "authority"; }
+
+Result<HeadAddress> read_head_address(const fs::path& root) {
+  const auto text = read_secret_file(head_file(root));
+  if (!text.ok()) return bad_input(root.string() + ": no launch runs it now");
+  TW_ASSIGN(const NodeOrder order, order_from_line(*text));
+  if (!order.head) return corrupt(head_file(root).string() + " has no address");
+  return *order.head;
+}
 
 Result<std::unique_ptr<LaunchFolder>> LaunchFolder::open(const fs::path& root, bool resume) {
   std::error_code failure;
@@ -76,6 +89,15 @@ Result<std::unique_ptr<LaunchFolder>> LaunchFolder::open(const fs::path& root, b
   TW_ASSIGN(RunAuthority authority, open_authority(root));
   return std::unique_ptr<LaunchFolder>(
       new LaunchFolder(root, std::move(lock), std::move(authority), made));
+}
+
+LaunchFolder::~LaunchFolder() {
+  std::error_code ignored;
+  fs::remove(head_file(root_), ignored);
+}
+
+Result<void> LaunchFolder::note_head(const HeadAddress& head) {
+  return write_secret_file(head_file(root_), to_line(NodeOrder{head, false}));
 }
 
 bool LaunchFolder::has_run() const {

@@ -5,6 +5,9 @@
 //   logs/launch.log      what the launcher had to say
 //   secrets/authority    the run's authority (mode 0700 and 0600), so that a run that is resumed
 //                        goes on with the same one
+//   secrets/head           where the head is, while a launcher runs it
+//
+// Whoever can read the secrets can join the run, ask who is there and drain nodes.
 #pragma once
 
 #include <filesystem>
@@ -13,11 +16,17 @@
 #include <memory>
 #include <string>
 
+#include "launch/envelope.hpp"
 #include "messages/result.hpp"
 #include "transport/identity.hpp"
 #include "transport/socket.hpp"
 
 namespace tracewise {
+
+std::filesystem::path authority_file(const std::filesystem::path& root);
+
+// Where the head of the run in `root` is. kBadInput: no launcher runs it now.
+[[nodiscard]] Result<HeadAddress> read_head_address(const std::filesystem::path& root);
 
 // One thread uses it.
 class LaunchFolder {
@@ -31,8 +40,15 @@ class LaunchFolder {
   const RunAuthority& authority() const { return authority_; }
   bool has_run() const;  // a head has begun it
 
+  // Says where the head is, until the folder is let go.
+  [[nodiscard]] Result<void> note_head(const HeadAddress& head);
+
   // Appends a line to logs/NODE.log. A disk that refuses is not worth a run.
   void log(const std::string& node, const std::string& line);
+
+  ~LaunchFolder();
+  LaunchFolder(const LaunchFolder&) = delete;
+  LaunchFolder& operator=(const LaunchFolder&) = delete;
 
   // Removes the folder if this object made it and no run has begun in it.
   void remove_unused();

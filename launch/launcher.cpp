@@ -68,7 +68,9 @@ Result<void> Launcher::prepare() {
   for (const PlacedNode& placed : setup_.placement.nodes) {
     TW_ASSIGN(Identity identity, folder_->authority().issue(placed.name, kIdentityDays));
     run_id_ = run_id(identity.authority_pem);
-    nodes_[placed.name] = {placed, std::move(identity), false, false, false, {}, {}, {}};
+    Node& node = nodes_[placed.name];
+    node.placed = placed;
+    node.identity = std::move(identity);
   }
   return {};
 }
@@ -86,6 +88,7 @@ NodeEnvelope Launcher::envelope_for(const Node& node) const {
   envelope.door = node.placed.door;
   envelope.host = node.placed.reached_as;
   envelope.membership = cluster.membership;
+  envelope.weights = node.placed.weights;
   envelope.head_wait_ms = setup_.config.run.deadlines.start_ms;
   if (!is_head(node)) return envelope;
   // Where the nodes look for the one that starts again, too.
@@ -93,7 +96,7 @@ NodeEnvelope Launcher::envelope_for(const Node& node) const {
   envelope.door.fixed_port = true;
   envelope.head = HeadEnvelope{config_text_, resume_, {}};
   for (const auto& [name, other] : nodes_) {
-    if (!is_head(other)) envelope.head->expected.push_back(name);
+    if (!is_head(other) && !other.has_left) envelope.head->expected.push_back(name);
   }
   return envelope;
 }
@@ -140,6 +143,7 @@ void Launcher::on_report(Node& node, const NodeReport& report) {
       address != nullptr && is_head(node)) {
     head_address_ = *address;
     say("the head is at " + place_name(address->host, address->port));
+    if (const auto noted = folder_->note_head(*address); !noted.ok()) say(noted.error().message);
     for (const auto& [name, other] : nodes_) {
       if (!is_head(other)) group_->write(name, to_line(NodeOrder{head_address_, false}));
     }
@@ -166,7 +170,7 @@ void Launcher::check_started() {
 void Launcher::joined(Node& node) {
   node.has_joined = node.is_in = true;
   begun_ = begun_ || std::ranges::all_of(nodes_, [this](const auto& entry) {
-             return is_head(entry.second) || entry.second.is_in;
+             return is_head(entry.second) || entry.second.is_in || entry.second.has_left;
            });
 }
 
@@ -196,7 +200,10 @@ void Launcher::on_exit(Node& node, int exit_code) {
     return;
   }
   if (phase_ != Phase::kRunning) return;
-  if (well) return say(node.placed.name + " has left the run");
+  if (well) {
+    node.has_left = true;
+    return say(node.placed.name + " has left the run");
+  }
   on_node_exit(node, reason_of(node, exit_code));
 }
 

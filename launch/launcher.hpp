@@ -54,6 +54,7 @@ class Launcher {
     bool started = false;            // this process has read its envelope
     bool has_joined = false;         // some process of the node was taken in
     bool is_in = false;              // this process was taken in by this process of the head
+    bool has_left = false;           // as it was asked to: nobody waits for it any more
     std::optional<EndReport> end;    // of this process
     std::string last_words;          // its last line on standard error
     std::optional<TimePoint> again;  // when it is started again

@@ -31,6 +31,12 @@ Result<ModelConfig> read_run_model(const Config& config) {
   return model;
 }
 
+int64_t checkpoint_bytes(const ModelConfig& model) {
+  const bool full = model.dtype == "F32";
+  // The weights, both moments, and a master copy of what isn't fp32 itself.
+  return parameters(model) * (full ? 3 * kFloatBytes : 2 + 3 * kFloatBytes);
+}
+
 MemoryEstimate estimate_memory(const Config& config, const ModelConfig& model, const Seats& seats,
                                bool head) {
   const int64_t element = model.dtype == "F32" ? kFloatBytes : 2;

@@ -20,6 +20,9 @@ struct MemoryEstimate {
 // The model of config.model.dir in the dtype that it computes in. kIo or kBadInput names the file.
 [[nodiscard]] Result<ModelConfig> read_run_model(const Config& config);
 
+// Of one checkpoint on the disk.
+int64_t checkpoint_bytes(const ModelConfig& model);
+
 MemoryEstimate estimate_memory(const Config& config, const ModelConfig& model, const Seats& seats,
                                bool head);
 

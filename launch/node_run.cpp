@@ -12,6 +12,7 @@
 #include "launch/parts.hpp"
 #include "launch/stderr_pipe.hpp"
 #include "launch/training.hpp"
+#include "transport/nccl_api.hpp"
 
 namespace tracewise {
 namespace {
@@ -33,7 +34,16 @@ NodeSetup node_setup(const NodeEnvelope& envelope) {
   setup.door = envelope.door;
   setup.host = envelope.host.empty() ? host_name() : envelope.host;
   setup.membership = envelope.membership;
+  setup.weights = envelope.weights;
   return setup;
+}
+
+// Where NCCL is asked for, and not just welcome, a node without it does not begin.
+Result<void> check_nccl(const WeightsWays& weights) {
+  if (weights.way != WeightsWay::kNccl || weights.nccl_device.empty()) return {};
+  const auto opened = open_nccl(weights.nccl_device);
+  if (opened.ok()) return {};
+  return Error{opened.error().error_class, "host " + host_name() + ": " + opened.error().message};
 }
 
 Result<RunSummary> run_head(const NodeEnvelope& envelope, std::stop_token stop,
@@ -90,10 +100,8 @@ class PartsMaker {
   std::shared_ptr<const ModelFolder> model_;  // shared with the engines, which may outlive a run
 };
 
-Result<RunSummary> run_as_worker(const NodeEnvelope& envelope, LauncherLink& link,
+Result<RunSummary> run_as_worker(const NodeEnvelope& envelope, const HeadAddress& head,
                                  std::stop_token stop, const ReportSink& report) {
-  TW_ASSIGN(const HeadAddress head,
-            link.wait_head(std::chrono::milliseconds(envelope.head_wait_ms)));
   TW_ASSIGN(const auto log, StderrPipe::open());
   PartsMaker parts(envelope, report);
   WorkerSetup setup;
@@ -109,21 +117,33 @@ Result<RunSummary> run_as_worker(const NodeEnvelope& envelope, LauncherLink& lin
   return summary;
 }
 
+Result<void> check_build(const NodeEnvelope& envelope) {
+  if (envelope.build == build_id()) return {};
+  return Error{ErrorClass::kUnsupported, "host " + host_name() + " has build " + build_id() +
+                                             " of tracewise, the launcher is build " +
+                                             envelope.build + ": copy the same binary there"};
+}
+
 }  // namespace
 
 Result<RunSummary> run_node(const NodeEnvelope& envelope, LauncherLink& link, std::stop_token stop,
                             const ReportSink& report) {
-  if (envelope.build != build_id()) {
-    return Error{ErrorClass::kUnsupported, "host " + host_name() + " has build " + build_id() +
-                                               " of tracewise, the launcher is build " +
-                                               envelope.build + ": copy the same binary there"};
-  }
+  TW_TRY(check_build(envelope));
+  TW_TRY(check_nccl(envelope.weights));
   report(StartedReport{});
   std::stop_source either;
   const std::stop_callback by_signal(stop, [&] { either.request_stop(); });
   const std::stop_callback by_launcher(link.stop(), [&] { either.request_stop(); });
-  return envelope.head ? run_head(envelope, either.get_token(), report)
-                       : run_as_worker(envelope, link, either.get_token(), report);
+  if (envelope.head) return run_head(envelope, either.get_token(), report);
+  TW_ASSIGN(const HeadAddress head,
+            link.wait_head(std::chrono::milliseconds(envelope.head_wait_ms)));
+  return run_as_worker(envelope, head, either.get_token(), report);
+}
+
+Result<RunSummary> join_run(const NodeEnvelope& envelope, const HeadAddress& head,
+                            std::stop_token stop, const ReportSink& report) {
+  TW_TRY(check_build(envelope));
+  return run_as_worker(envelope, head, std::move(stop), report);
 }
 
 }  // namespace tracewise

@@ -20,4 +20,9 @@ using ReportSink = std::function<void(const NodeReport&)>;  // any thread may ca
 [[nodiscard]] Result<RunSummary> run_node(const NodeEnvelope& envelope, LauncherLink& link,
                                           std::stop_token stop, const ReportSink& report);
 
+// Serves as a node that no launcher started, for the head at `head`, until the run is over, the
+// node is drained or `stop` is requested. Otherwise as run_node().
+[[nodiscard]] Result<RunSummary> join_run(const NodeEnvelope& envelope, const HeadAddress& head,
+                                          std::stop_token stop, const ReportSink& report);
+
 }  // namespace tracewise

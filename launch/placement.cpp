@@ -3,16 +3,15 @@
 #include <algorithm>
 #include <utility>
 
+#include "launch/weights_placement.hpp"
+
 namespace tracewise {
 namespace {
-
-// Remote shells don't have the launching shell's environment. See ./tracewise for the values.
-const char* const kRemoteEnvironment = "env OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=10000";
 
 // Without a terminal, a password prompt or a shared connection, whose master would outlive the run.
 // A host that is silent for 15 s is given up.
 std::vector<std::string> ssh_words(const SshOptions& ssh, const std::string& host,
-                                   const std::string& binary) {
+                                   const std::vector<std::string>& program) {
   std::vector<std::string> words = {"ssh", "-T"};
   for (const std::string& option :
        {std::string("BatchMode=yes"), "ConnectTimeout=" + std::to_string(ssh.connect_seconds),
@@ -23,29 +22,27 @@ std::vector<std::string> ssh_words(const SshOptions& ssh, const std::string& hos
   words.insert(words.end(), ssh.options.begin(), ssh.options.end());
   if (!ssh.user.empty()) words.insert(words.end(), {"-l", ssh.user});
   if (ssh.port != 0) words.insert(words.end(), {"-p", std::to_string(ssh.port)});
-  words.insert(
-      words.end(),
-      {"--", host, std::string("exec ") + kRemoteEnvironment + " " + shell_word(binary) + " node"});
+  std::string command = "exec";
+  for (const std::string& word : program_words(program.front())) command += " " + word;
+  for (size_t i = 1; i < program.size(); ++i) command += " " + shell_word(program[i]);
+  words.insert(words.end(), {"--", host, command});
   return words;
 }
 
 std::vector<std::string> srun_words(const std::vector<std::string>& options,
-                                    const std::string& host, const std::string& binary) {
+                                    const std::string& host,
+                                    const std::vector<std::string>& program) {
   std::vector<std::string> words = {"srun", "--nodes=1", "--ntasks=1", "--overlap", "--unbuffered"};
   if (!host.empty()) words.push_back("--nodelist=" + host);
   words.insert(words.end(), options.begin(), options.end());
-  words.insert(words.end(), {binary, "node"});
+  words.insert(words.end(), program.begin(), program.end());
   return words;
 }
 
-DoorOptions door_of(const ClusterOptions& cluster, uint16_t port) {
-  DoorOptions door;
-  door.address = !cluster.address.empty()               ? cluster.address
-                 : cluster.topology == Topology::kLocal ? "127.0.0.1"
-                                                        : "0.0.0.0";
-  door.port = port;
-  door.fixed_port = port != 0;
-  return door;
+std::vector<std::string> program(const std::string& binary, const LaunchHost& here) {
+  std::vector<std::string> words = {binary};
+  words.insert(words.end(), here.command.begin(), here.command.end());
+  return words;
 }
 
 PlacedNode place_head(const ClusterOptions& cluster, const LaunchHost& here) {
@@ -54,14 +51,14 @@ PlacedNode place_head(const ClusterOptions& cluster, const LaunchHost& here) {
   const bool local = cluster.topology == Topology::kLocal;
   head.host = local ? "127.0.0.1" : here.host_name;
   head.reached_as = cluster.head.host.empty() ? head.host : cluster.head.host;
-  head.argv = {here.binary, "node"};
+  head.argv = program(here.binary, here);
   head.seats = cluster.head.seats;
   head.door = door_of(cluster, cluster.head.port);
   return head;
 }
 
 PlacedNode place_node(const ClusterOptions& cluster, const NodeSpec& spec, const LaunchHost& here) {
-  const std::string& binary = cluster.binary.empty() ? here.binary : cluster.binary;
+  const auto there = program(cluster.binary.empty() ? here.binary : cluster.binary, here);
   PlacedNode node;
   node.name = spec.name;
   node.host = spec.host;
@@ -75,13 +72,13 @@ PlacedNode place_node(const ClusterOptions& cluster, const NodeSpec& spec, const
       break;
     case Topology::kLocal:
       if (node.host.empty()) node.host = "127.0.0.1";
-      node.argv = {here.binary, "node"};
+      node.argv = program(here.binary, here);
       break;
     case Topology::kSsh:
-      node.argv = ssh_words(cluster.ssh, spec.host, binary);
+      node.argv = ssh_words(cluster.ssh, spec.host, there);
       break;
     case Topology::kSlurm:
-      node.argv = srun_words(cluster.slurm_options, spec.host, binary);
+      node.argv = srun_words(cluster.slurm_options, spec.host, there);
       break;
   }
   node.reached_as = node.host;
@@ -89,6 +86,21 @@ PlacedNode place_node(const ClusterOptions& cluster, const NodeSpec& spec, const
 }
 
 }  // namespace
+
+DoorOptions door_of(const ClusterOptions& cluster, uint16_t port) {
+  DoorOptions door;
+  door.address = !cluster.address.empty()               ? cluster.address
+                 : cluster.topology == Topology::kLocal ? "127.0.0.1"
+                                                        : "0.0.0.0";
+  door.port = port;
+  door.fixed_port = port != 0;
+  return door;
+}
+
+// See ./tracewise for the values.
+std::vector<std::string> program_words(const std::string& binary) {
+  return {"env", "OMP_WAIT_POLICY=passive", "GOMP_SPINCOUNT=10000", shell_word(binary)};
+}
 
 std::string shell_word(const std::string& word) {
   const auto plain = [](char c) {
@@ -112,6 +124,7 @@ Result<Placement> place(const Config& config, const LaunchHost& here) {
   placement.nodes.push_back(place_head(cluster, here));
   for (const NodeSpec& spec : cluster.nodes)
     placement.nodes.push_back(place_node(cluster, spec, here));
+  place_weights(config, placement);
   return placement;
 }
 

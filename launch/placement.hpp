@@ -6,13 +6,15 @@
 
 #include "launch/config.hpp"
 #include "transport/door.hpp"
+#include "transport/weights_way.hpp"
 
 namespace tracewise {
 
 // What the host that launches brings along.
 struct LaunchHost {
-  std::string binary;     // of this program, absolute
-  std::string host_name;  // under which other hosts reach it
+  std::string binary;                           // of this program, absolute
+  std::string host_name;                        // under which other hosts reach it
+  std::vector<std::string> command = {"node"};  // words after the binary
 };
 
 struct PlacedNode {
@@ -25,6 +27,7 @@ struct PlacedNode {
   uint32_t threads = 0;              // as in NodeSpec
   std::string rank_device;           // as in NodeSpec
   DoorOptions door;
+  WeightsWays weights;
 };
 
 struct Placement {
@@ -33,6 +36,13 @@ struct Placement {
 
 // kBadInput: topology in_process has nothing to place.
 [[nodiscard]] Result<Placement> place(const Config& config, const LaunchHost& here);
+
+// The door of a process of the run; port 0: any.
+DoorOptions door_of(const ClusterOptions& cluster, uint16_t port);
+
+// `binary` as a remote shell or a job starts it, which has not the launching shell's environment;
+// shell words already.
+std::vector<std::string> program_words(const std::string& binary);
 
 // A word as /bin/sh reads it back.
 std::string shell_word(const std::string& word);

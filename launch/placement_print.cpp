@@ -1,9 +1,9 @@
 #include "launch/placement_print.hpp"
 
-#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "launch/text_table.hpp"
 #include "messages/check.hpp"
 
 namespace tracewise {
@@ -28,22 +28,6 @@ std::string devices_text(const PlacedNode& node) {
   for (const std::string& device : node.devices) text += (text.empty() ? "" : " ") + device;
   if (!node.rank_device.empty()) text += (text.empty() ? "rank " : ", rank ") + node.rank_device;
   return text.empty() ? "-" : text;
-}
-
-// Columns as wide as their widest cell.
-std::string aligned(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths(rows.front().size());
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string out;
-  for (const auto& row : rows) {
-    std::string line;
-    for (size_t i = 0; i < row.size(); ++i)
-      line += row[i] + std::string(widths[i] + 2 - row[i].size(), ' ');
-    out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
-  }
-  return out;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "launch/weights_placement.hpp"
 #include "transport/resolve.hpp"
 #include "transport/socket.hpp"
 
@@ -32,13 +33,14 @@ LaunchHost launch_host() {
   return here;
 }
 
+bool lacks_allocation(const Config& config) {
+  return config.cluster.topology == Topology::kSlurm && std::getenv("SLURM_JOB_ID") == nullptr;
+}
+
 Result<void> check_launch(const Config& config, const Placement& placement) {
   TW_TRY(check_training(config));
+  TW_TRY(check_weights(config, placement));
   const Topology topology = config.cluster.topology;
-  if (topology == Topology::kSlurm && std::getenv("SLURM_JOB_ID") == nullptr) {
-    return unsupported(
-        "topology slurm needs an allocation: start tracewise launch inside salloc or sbatch");
-  }
   const TimePoint deadline = std::chrono::steady_clock::now() + kResolveLimit;
   for (const PlacedNode& node : placement.nodes) {
     if (node.reached_as.empty()) continue;

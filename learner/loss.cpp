@@ -21,10 +21,9 @@ at::Tensor k3(const at::Tensor& logprobs, const at::Tensor& reference) {
 PolicyLoss policy_loss(const PolicyTerms& t, const LossOptions& options) {
   const at::Tensor ratio = (t.logprobs - t.old).exp();
   at::Tensor objective_terms = objective(t, options, ratio);
-  at::Tensor importance = at::ones_like(t.old);
   if (options.importance_cap > 0) {
-    importance = (t.old - t.behaviour).exp().clamp_max(options.importance_cap);
-    objective_terms = importance * objective_terms;
+    objective_terms =
+        (t.old - t.behaviour).exp().clamp_max(options.importance_cap) * objective_terms;
   }
   at::Tensor kl = at::zeros_like(t.old);
   if (t.reference.defined()) {
@@ -35,15 +34,12 @@ PolicyLoss policy_loss(const PolicyTerms& t, const LossOptions& options) {
   result.loss = -(t.weights * objective_terms).sum();
 
   const at::Tensor r = ratio.detach();
-  const at::Tensor gap = (t.logprobs.detach() - t.behaviour).abs();
   const at::Tensor outside =
       at::logical_or(at::logical_and(r < 1 - options.clip_low, t.advantages < 0),
                      at::logical_and(r > 1 + options.clip_high, t.advantages > 0));
   const auto sum = [](const at::Tensor& x) { return x.to(at::kDouble).sum(); };
-  result.sums = at::stack({sum(at::ones_like(r)), sum(r), sum(outside), sum(kl.detach()), sum(gap),
-                           sum(importance), sum(importance * importance)});
+  result.sums = at::stack({sum(at::ones_like(r)), sum(r), sum(outside), sum(kl.detach())});
   result.ratio_max = r.max().item<double>();
-  result.gap_max = gap.max().item<double>();
   return result;
 }
 

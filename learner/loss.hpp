@@ -20,10 +20,9 @@ struct PolicyTerms {
 struct PolicyLoss {
   at::Tensor loss;  // scalar with gradient
   // Sums over the micro-batch's tokens, without gradient: [kSums] fp64.
-  enum Sum { kTokens, kRatio, kClipped, kKl, kGap, kImportance, kImportanceSquared, kSums };
+  enum Sum { kTokens, kRatio, kClipped, kKl, kSums };
   at::Tensor sums;
   double ratio_max = 0;
-  double gap_max = 0;  // of |logprob - behaviour logprob|
 };
 
 // J = sum_t w_t [ c_t * min(rho_t A_t, clip(rho_t, 1 - clip_low, 1 + clip_high) A_t)

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "learner/first_pass.hpp"
 #include "learner/loss.hpp"
 #include "learner/trainer.hpp"
 
@@ -13,9 +14,10 @@ namespace tracewise {
 struct StepSums {
   // Of this rank's passes; merge() makes them those of all ranks.
   double policy[PolicyLoss::kSums] = {};
+  FirstPass first;  // of all tokens that were computed before the weights changed
   double entropy = 0, pair_loss = 0;
   int64_t tokens = 0, pairs = 0;
-  double ratio_max = 0, gap_max = 0;
+  double ratio_max = 0;
   double exchange_seconds = 0;  // spent waiting for other ranks; merged: the ranks' mean
 
   // The same on all ranks.
@@ -31,7 +33,10 @@ struct StepSums {
   // `all`: the numbers() of every rank, one behind the other.
   void merge(std::span<const double> all);
 
-  TrainReport report(const LossOptions& options, int64_t optimizer_steps) const;
+  TrainReport report(const TrainerOptions& options, int64_t optimizer_steps) const;
+
+ private:
+  void report_first_pass(const TrainerOptions& options, TrainReport& report) const;
 };
 
 }  // namespace tracewise

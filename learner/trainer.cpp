@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <functional>
@@ -11,6 +12,7 @@
 
 #include "learner/batch.hpp"
 #include "learner/batch_dump.hpp"
+#include "learner/first_pass.hpp"
 #include "learner/gradient_exchange.hpp"
 #include "learner/loss.hpp"
 #include "learner/optimizer.hpp"
@@ -53,11 +55,12 @@ class DecoderTrainer final : public Trainer {
     });
   }
 
-  Result<TrainReport> train(std::span<const SampleGroup> groups, double progress,
+  Result<TrainReport> train(std::span<const SampleGroup> groups, uint64_t version, double progress,
                             const std::filesystem::path& dump_dir) override {
     return together([&]() -> Result<TrainReport> {
       TW_TRY(same_batch(fingerprint(groups)));
       const double waited = waited_seconds();
+      version_ = version;
       StepSums sums;
       const auto batches =
           cut_batches(groups, options_, static_cast<uint64_t>(optimizer_->steps()), share_);
@@ -228,12 +231,19 @@ class DecoderTrainer final : public Trainer {
     return old;
   }
 
+  // A token that others follow may have been sampled on a cache that older weights had left, so
+  // the whole rollout has to be of the batch's version.
+  bool is_fresh(const AdvantageRollout& rollout) const {
+    return std::ranges::all_of(rollout.versions, [&](uint64_t v) { return v == version_; });
+  }
+
   // Adds one micro-batch's gradient; returns its loss.
   double accumulate(const MicroBatch& micro, const at::Tensor& old, StepSums& sums) {
     const PackedTokens packed = pack(micro);
-    std::vector<float> behaviour, advantages, weights;
+    std::vector<float> behaviour, advantages, weights, fresh;
     for (const BatchItem& item : micro) {
       const AdvantageRollout& r = *item.rollout;
+      fresh.insert(fresh.end(), r.advantages.size(), is_fresh(r) ? 1.0f : 0.0f);
       behaviour.insert(behaviour.end(), r.logprobs.begin(), r.logprobs.end());
       advantages.insert(advantages.end(), r.advantages.begin(), r.advantages.end());
       weights.insert(weights.end(), r.advantages.size(), item.token_weight);
@@ -251,7 +261,11 @@ class DecoderTrainer final : public Trainer {
     const at::Tensor measured = policy.sums.to(at::kCPU);
     for (int i = 0; i < PolicyLoss::kSums; ++i) sums.policy[i] += measured.data_ptr<double>()[i];
     sums.ratio_max = std::max(sums.ratio_max, policy.ratio_max);
-    if (sums.updates == 0) sums.gap_max = std::max(sums.gap_max, policy.gap_max);
+    // Later updates of the batch find weights that its first ones have changed.
+    if (old.defined() || sums.updates == 0) {
+      sums.first.add(first_pass(old.defined() ? old : terms.logprobs.detach(), terms.behaviour,
+                                on_device(fresh), options_.loss.importance_cap));
+    }
     sums.entropy += row_entropy(logits).sum().item<double>();
     sums.tokens += static_cast<int64_t>(behaviour.size());
     return policy.loss.item<double>();
@@ -344,7 +358,7 @@ class DecoderTrainer final : public Trainer {
       TW_ASSIGN(const auto all, ranks_->all_gather_numbers(sums.numbers(), "the metrics"));
       sums.merge(all);
     }
-    return sums.report(options_.loss, optimizer_->steps());
+    return sums.report(options_, optimizer_->steps());
   }
 
   TrainerOptions options_;
@@ -354,6 +368,7 @@ class DecoderTrainer final : public Trainer {
   std::unique_ptr<GradientExchange> exchange_;  // refers to ranks_ and decoder_; null for one rank
   std::unique_ptr<Decoder> reference_;          // the start weights; only where a term needs it
   std::unique_ptr<Optimizer> optimizer_;        // refers to ranks_ and decoder_
+  uint64_t version_ = 0;                        // of the weights that the batch found
   int64_t bad_in_a_row_ = 0;
 };
 

@@ -52,6 +52,9 @@ struct TrainerOptions {
   int64_t updates_per_batch = 1;      // optimizer steps a batch, over a seeded random split
   int64_t micro_batch_tokens = 4096;  // tokens of one forward and backward pass
   int64_t max_bad_steps = 5;          // skipped steps in a row until the run stops
+  // Nats. A batch warns if its fresh tokens' log-probabilities are further than this, on average,
+  // from those at sampling time; 0: never. Kernels that round differently stay below it in bf16.
+  double logprob_gap_alarm = 0.05;
   uint64_t seed = 0;
   int threads = 1;
   std::string device = "cpu";
@@ -69,8 +72,9 @@ struct SupervisedExample {
 struct TrainReport {
   std::vector<Metric>
       metrics;  // loss, grad norm, ratio, clip share, entropy, lr, ... ("train/...")
-  uint64_t trained_tokens = 0;   // response tokens that entered the loss
-  uint64_t skipped_updates = 0;  // non-finite loss or gradient
+  uint64_t trained_tokens = 0;        // response tokens that entered the loss
+  uint64_t skipped_updates = 0;       // non-finite loss or gradient
+  std::vector<std::string> warnings;  // sentences for the log
 };
 
 class RankGroup;
@@ -87,13 +91,14 @@ class Trainer {
  public:
   virtual ~Trainer() = default;
 
-  // One training step on groups whose advantages are final. `progress` in [0,1] is how much of the
-  // run is done; it drives the schedule. The result does not depend on how the groups are ordered
+  // One training step on groups whose advantages are final. `version` is that of the weights it
+  // starts from: rollouts that are all of it are fresh. `progress` in [0,1] is how much of the run
+  // is done; it drives the schedule. The result does not depend on how the groups are ordered
   // if the caller sorts them. Non-finite losses or gradients skip their update; after max_bad_steps
   // in a row this fails with kInternal and the batch is dumped to `dump_dir`/bad_batch.jsonl (by
   // rank 0).
-  virtual Result<TrainReport> train(std::span<const SampleGroup> groups, double progress,
-                                    const std::filesystem::path& dump_dir) = 0;
+  virtual Result<TrainReport> train(std::span<const SampleGroup> groups, uint64_t version,
+                                    double progress, const std::filesystem::path& dump_dir) = 0;
 
   // One supervised update on the examples (cross entropy, weighted token mean).
   virtual Result<TrainReport> train_supervised(std::span<const SupervisedExample> examples,

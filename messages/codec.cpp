@@ -89,7 +89,7 @@ void visit(V& v, Ref<V, Hello> r, v1::Hello& p) {
   SCALAR(run);
   SCALAR(config_hash);
   SCALAR(node);
-  ENUM(Hello, channel, Channel::kRanks);
+  ENUM(Hello, channel, Channel::kNccl);
   SCALAR(address);
   SCALAR(port);
 }

@@ -26,8 +26,9 @@ inline constexpr uint32_t kProtocol = 1;
 enum class Channel : uint8_t {
   kActors,   // messages between actors
   kWeights,  // a weight transport
-  kShell,    // the inspection shell
+  kShell,    // what an operator asks the head
   kRanks,    // what the learner's ranks say to each other (transport/tunnel.hpp)
+  kNccl,     // who broadcasts weights to whom (transport/nccl_wire.hpp)
 };
 
 // The first words on a connection, from the node that dialled. Texts are printable ASCII, at most
@@ -343,13 +344,14 @@ struct WeightsPull {
   bool operator==(const WeightsPull&) const = default;
 };
 
-// Generator -> learner: version was checked and will be sampled with from the next decode step on.
+// Generator -> learner: version was checked, and rollouts that start from now on are sampled with
+// it or a newer one.
 struct WeightsDelivered {
   uint64_t version = 0;
   uint64_t epoch = 0;
   uint32_t generator = 0;
   double seconds = 0;     // from WeightsReady to here
-  std::string transport;  // what carried it: "local", "shm", "tcp"
+  std::string transport;  // what carried it: "local", "shm", "nccl", "tcp"
   bool operator==(const WeightsDelivered&) const = default;
 };
 

@@ -90,7 +90,7 @@ at::Tensor Decoder::take(const std::string& name) {
   TW_CHECK(false, "the layout has no tensor " + name);
 }
 
-Result<void> Decoder::load(const Weights& weights) {
+Result<void> Decoder::check(const Weights& weights) const {
   const WeightsManifest& theirs = weights.manifest();
   if (theirs.dtype != layout_.dtype || theirs.tensors != layout_.tensors ||
       theirs.bytes != layout_.bytes) {
@@ -106,6 +106,11 @@ Result<void> Decoder::load(const Weights& weights) {
                      "; the model has " + std::to_string(layout_.tensors.size()) + " of " +
                      layout_.dtype);
   }
+  return {};
+}
+
+Result<void> Decoder::load(const Weights& weights) {
+  TW_TRY(check(weights));
   c10::NoGradGuard no_gradient;
   auto* bytes = const_cast<std::byte*>(weights.bytes().data());
   flat_.copy_(at::from_blob(bytes, flat_.sizes(), flat_.options().device(at::kCPU)));
@@ -170,6 +175,10 @@ at::Tensor Decoder::hidden(const at::Tensor& tokens, const at::Tensor& positions
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) const {
   return ops::linear(ops::rms_norm(hidden, final_norm_, config_.norm_eps), head_).to(at::kFloat);
+}
+
+CudaFacts cuda_facts() {
+  return {at::globalContext().hasCUDART(), at::detail::getCUDAHooks().getNumGPUs()};
 }
 
 Result<void> check_device(const std::string& name) {

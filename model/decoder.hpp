@@ -48,7 +48,10 @@ class Decoder {
   // kTraining: every parameter is a leaf whose gradient is a part of flat_gradient().
   Decoder(const ModelConfig& config, Mode mode, at::Device device);
 
-  // Copies a version in. kBadInput if the layout is another model's; the old weights stay then.
+  // kBadInput if the layout is another model's.
+  Result<void> check(const Weights& weights) const;
+
+  // Copies a version in; one that fails check() leaves the old weights.
   Result<void> load(const Weights& weights);
 
   // Copies the parameters out as version `version`, checksum filled in.

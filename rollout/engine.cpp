@@ -8,6 +8,7 @@
 #include "rollout/random.hpp"
 #include "rollout/sampler.hpp"
 #include "rollout/scheduler.hpp"
+#include "rollout/swap_clock.hpp"
 
 namespace tracewise {
 namespace {
@@ -68,10 +69,7 @@ class PagedEngine final : public Engine {
     } else {
       result.continuations.resize(boundaries * work->request.continuations);
     }
-    for (auto& sequence : probe_sequences(work, *lease, scheduler_)) {
-      ++work->unfinished;
-      scheduler_.add(std::move(sequence));
-    }
+    begin_probe(work, *lease, 0);
   }
 
   uint64_t adopt(std::vector<int32_t> tokens) override {
@@ -83,8 +81,11 @@ class PagedEngine final : public Engine {
   void cancel(GroupKey key) override { cancelled_.push_back(key); }
 
   Result<void> set_weights(WeightsPtr weights) override {
-    TW_TRY(forward_->set_weights(*weights));
-    version_ = weights->version();
+    TW_TRY(forward_->check(*weights));
+    swap_clock_.arrived(Clock::now());
+    next_weights_ = std::move(weights);
+    scheduler_.hold_starts(options_.on_new_weights == OnNewWeights::kFinishFirst);
+    swap_if_due();
     return {};
   }
 
@@ -92,25 +93,87 @@ class PagedEngine final : public Engine {
     now_ = now;
     scheduler_.expire(now);
     end_cancelled();
+    swap_if_due();
     Pass pass = scheduler_.plan();
     for (auto& sequence : pass.failed) fail(*sequence);
-    if (!pass.items.empty()) run(pass);
+    ready_.idle = pass.items.empty();
+    if (!pass.items.empty()) {
+      run(pass);
+    } else if (!scheduler_.has_work()) {
+      swap_clock_.rested();
+    }
     return std::exchange(ready_, {});
   }
 
   EngineStats stats() const override {
     EngineStats stats = stats_;
     scheduler_.fill(stats);
+    swap_clock_.fill(stats);
     return stats;
   }
 
  private:
+  void swap_if_due() {
+    const OnNewWeights mode = options_.on_new_weights;
+    if (!next_weights_) return;
+    if (mode == OnNewWeights::kFinishFirst && scheduler_.under_way()) return;
+    const bool work = scheduler_.has_work();
+    forward_->set_weights(*next_weights_);
+    version_ = std::exchange(next_weights_, nullptr)->version();
+    scheduler_.hold_starts(false);
+    recomputing_ = mode == OnNewWeights::kRecomputeCache && scheduler_.decoding();
+    // A rollout whose prompt is of two versions would have no policy from its first token on.
+    const int64_t forgotten =
+        mode == OnNewWeights::kRecomputeCache ? begin_anew() : scheduler_.forget_partial_prompts();
+    stats_.recomputed_tokens += static_cast<uint64_t>(forgotten);
+    swap_clock_.swapped(Clock::now(), work);
+  }
+
+  // Nothing that the old weights computed is left, and every probe is answered by one version.
+  int64_t begin_anew() {
+    const auto probes = scheduler_.take_probes();
+    const int64_t forgotten = scheduler_.forget_cache();
+    for (const auto& work : probes) {
+      work->unfinished = 0;
+      for (auto& continuation : work->result.continuations) continuation.clear();
+      if (const Lease* lease = scheduler_.find_lease(work->request.lease)) {
+        begin_probe(work, *lease, 0);
+      } else {
+        work->result.failure = {FailureClass::kProbe, "its lease was released before its answer"};
+        ready_.probes.push_back(std::move(work->result));
+      }
+    }
+    return forgotten;
+  }
+
+  // `age`: of the sequence whose work this goes on with; 0: it queues anew.
+  void begin_probe(const std::shared_ptr<ProbeWork>& work, const Lease& lease, uint64_t age) {
+    for (auto& sequence : probe_sequences(work, lease, scheduler_)) {
+      ++work->unfinished;
+      sequence->age = age;
+      scheduler_.add(std::move(sequence));
+    }
+  }
+
+  // A probe's prefix is cached: its boundaries fork from it.
+  void fork_boundaries(Sequence& prefix) {
+    const Lease cached{prefix.tokens, prefix.cached, prefix.blocks, {}};
+    begin_probe(prefix.probe, cached, prefix.age);
+    finish_probe_part(prefix);
+  }
+
   void run(const Pass& pass) {
     const auto start = Clock::now();
     const std::vector<WantedRow> wanted = wanted_rows(pass);
+    const bool resumes = !recomputing_ || std::ranges::any_of(wanted, [](const WantedRow& row) {
+      return row.sequence->kind == Sequence::Kind::kSample;
+    });
     const Distributions distributions = forward_->run(pass, wanted);
+    std::vector<Sequence*> prefixes;
     for (const PassItem& item : pass.items) {
       item.sequence->cached += item.tokens;
+      if (item.sequence->kind == Sequence::Kind::kPrefix && item.sequence->pending() == 0)
+        prefixes.push_back(item.sequence);
       if (item.sequence->probe) {
         item.sequence->probe->result.probe_tokens += static_cast<uint64_t>(item.tokens);
         stats_.probe_tokens += static_cast<uint64_t>(item.tokens);
@@ -120,8 +183,12 @@ class PagedEngine final : public Engine {
     }
     share_time(pass, std::chrono::duration<double>(Clock::now() - start).count());
     for (size_t r = 0; r < wanted.size(); ++r) use_row(wanted[r], distributions, r);
-    stats_.step_seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    for (Sequence* prefix : prefixes) fork_boundaries(*prefix);
+    const auto end = Clock::now();
+    stats_.step_seconds += std::chrono::duration<double>(end - start).count();
     ++stats_.steps;
+    if (resumes) recomputing_ = false;
+    swap_clock_.stepped(start, end, resumes, scheduler_.has_work());
   }
 
   // Every token of a pass costs the same share of its time.
@@ -147,6 +214,8 @@ class PagedEngine final : public Engine {
         if (wanted.target + 1 == static_cast<int64_t>(targets.size())) finish_probe_part(s);
         return;
       }
+      case Sequence::Kind::kPrefix:
+        return;  // wants no rows
       case Sequence::Kind::kPrompt:
       case Sequence::Kind::kProbePrompt: {
         const bool probing = s.kind == Sequence::Kind::kProbePrompt;
@@ -275,6 +344,9 @@ class PagedEngine final : public Engine {
   Scheduler scheduler_;
   const Tokenizer* tokenizer_;
   uint64_t version_ = 0;
+  WeightsPtr next_weights_;   // wait for their swap
+  bool recomputing_ = false;  // since a swap no rollout has gone on yet
+  SwapClock swap_clock_;
   Clock::time_point now_;
   std::vector<GroupKey> cancelled_;
   EngineOutput ready_;  // handed out by the next step()

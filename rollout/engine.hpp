@@ -17,6 +17,13 @@ using Clock = std::chrono::steady_clock;
 
 class Tokenizer;
 
+// What new weights mean for the rollouts under way.
+enum class OnNewWeights : uint8_t {
+  kKeepCache,       // they go on at once, on the keys and values that the old weights left
+  kRecomputeCache,  // they go on once the new weights have computed their keys and values again
+  kFinishFirst,     // they finish on the old weights; until then nothing new is started
+};
+
 struct EngineOptions {
   uint64_t seed = 0;            // of the run; see rollout/random.hpp
   int32_t block_tokens = 16;    // tokens of one KV block; a multiple of 16
@@ -25,10 +32,11 @@ struct EngineOptions {
   // Tokens of one packed pass (decode + prefill chunks + probe tails); 0: 512 on the CPU, else
   // 4096.
   int32_t max_batch_tokens = 0;
-  int64_t lease_ms = 30000;               // how long a finished rollout keeps its blocks unasked
-  int threads = 1;                        // compute threads of one step
-  std::string device = "cpu";             // "cpu" or "cuda:N"
-  bool stream = false;                    // whether step() hands out every token as it is sampled
+  int64_t lease_ms = 30000;    // how long a finished rollout keeps its blocks unasked
+  int threads = 1;             // compute threads of one step
+  std::string device = "cpu";  // "cpu" or "cuda:N"
+  bool stream = false;         // whether step() hands out every token as it is sampled
+  OnNewWeights on_new_weights = OnNewWeights::kKeepCache;
   std::vector<int32_t> stop_tokens;       // a sampled one ends the response and belongs to it
   std::vector<std::string> stop_strings;  // the token that completes one ends the response
 };
@@ -45,9 +53,10 @@ struct EngineOutput {
   std::vector<Rollout> rollouts;  // finished, cancelled or failed; each holds its lease
   std::vector<ProbeResult> probes;
   std::vector<TokenEvent> tokens;  // sampled in this step, where streaming was asked for
+  bool idle = false;               // nothing was there to compute; what is queued waits for a swap
 };
 
-// Counters since the engine was made, but for the gauges in the last block.
+// Counters since the engine was made, but for the last two blocks.
 struct EngineStats {
   uint64_t sampled_tokens = 0;
   uint64_t prefilled_tokens = 0;
@@ -55,9 +64,17 @@ struct EngineStats {
   uint64_t preemptions = 0;  // sequences put back for want of blocks
   uint64_t expired_leases = 0;
   uint64_t steps = 0;
-  double step_seconds = 0;   // time spent inside step()
-  double probe_seconds = 0;  // the probes' share of it, by tokens
+  double step_seconds = 0;         // time spent inside step()
+  double probe_seconds = 0;        // the probes' share of it, by tokens
+  uint64_t recomputed_tokens = 0;  // whose keys and values a swap made be computed again
+  uint64_t swaps = 0;              // weights that were taken into use; counted when the pause ends
 
+  // Of the last swap; 0 where no rollout was under way.
+  double swap_wait_seconds = 0;   // from set_weights() to the swap: finish_first lets rollouts end
+  double swap_pause_seconds = 0;  // from the last step before it to the next that decodes
+  double longest_step_seconds = 0;  // of the steps between it and the swap before
+
+  // Gauges.
   uint64_t waiting = 0;  // sequences not yet decoding
   uint64_t running = 0;
   uint64_t leased = 0;  // finished rollouts that still hold blocks
@@ -88,7 +105,10 @@ class Engine {
   // Ends the group's unfinished rollouts; they come back with FinishReason::kCancelled.
   virtual void cancel(GroupKey key) = 0;
 
-  // Samples with `weights` from the next step() on. Rollouts in flight keep their cache.
+  // Takes `weights` into use as options.on_new_weights says: before the next step(), or (finish
+  // first) before the one that finds no rollout, probe or lease with blocks left of those that were
+  // under way, so at most one rollout and lease_ms later. Weights that wait are replaced by newer
+  // ones. Rollouts that start afterwards are sampled with `weights` alone until others come.
   // Fails with kBadInput, keeping the old weights, if the layout differs from the model's.
   virtual Result<void> set_weights(WeightsPtr weights) = 0;
 

@@ -5,6 +5,36 @@
 #include "model/tokenizer.hpp"
 
 namespace tracewise {
+namespace {
+
+// How many of the first `prefix` tokens a boundary can take from a cache. Without probe tokens the
+// prefix's own last token predicts: it is computed again.
+int64_t reusable(const ProbeRequest& request, int64_t prefix) {
+  return request.probe_tokens.empty() ? prefix - 1 : prefix;
+}
+
+std::unique_ptr<Sequence> boundary_sequence(const std::shared_ptr<ProbeWork>& work, size_t k,
+                                            const Lease& lease, Scheduler& scheduler) {
+  const ProbeRequest& request = work->request;
+  const bool score = request.kind == ProbeKind::kScore;
+  auto s = std::make_unique<Sequence>();
+  s->kind = score ? Sequence::Kind::kScore : Sequence::Kind::kProbePrompt;
+  s->probe = work;
+  s->sample = static_cast<uint32_t>(k);
+  const int64_t prefix = request.prefix_ends[k];
+  s->tokens.assign(lease.tokens.begin(), lease.tokens.begin() + prefix);
+  s->tokens.insert(s->tokens.end(), request.probe_tokens.begin(), request.probe_tokens.end());
+  // The last target token is predicted, never read.
+  if (score)
+    s->tokens.insert(s->tokens.end(), request.target_tokens.begin(),
+                     request.target_tokens.end() - 1);
+  s->prompt_tokens = static_cast<int64_t>(s->tokens.size());
+  s->cached = std::min(reusable(request, prefix), lease.cached);
+  s->blocks = scheduler.fork(lease.blocks, s->cached);
+  return s;
+}
+
+}  // namespace
 
 Failure check_probe(const ProbeRequest& request, int64_t tokens, int64_t max_context) {
   const auto refuse = [](std::string message) {
@@ -35,28 +65,24 @@ Failure check_probe(const ProbeRequest& request, int64_t tokens, int64_t max_con
 std::vector<std::unique_ptr<Sequence>> probe_sequences(const std::shared_ptr<ProbeWork>& work,
                                                        const Lease& lease, Scheduler& scheduler) {
   const ProbeRequest& request = work->request;
-  const bool score = request.kind == ProbeKind::kScore;
+  const int64_t last = request.prefix_ends.back();
   std::vector<std::unique_ptr<Sequence>> sequences;
-  for (size_t k = 0; k < request.prefix_ends.size(); ++k) {
-    auto s = std::make_unique<Sequence>();
-    s->kind = score ? Sequence::Kind::kScore : Sequence::Kind::kProbePrompt;
-    s->probe = work;
-    s->sample = static_cast<uint32_t>(k);
-    const int64_t prefix = request.prefix_ends[k];
-    s->tokens.assign(lease.tokens.begin(), lease.tokens.begin() + prefix);
-    s->tokens.insert(s->tokens.end(), request.probe_tokens.begin(), request.probe_tokens.end());
-    // The last target token is predicted, never read.
-    if (score)
-      s->tokens.insert(s->tokens.end(), request.target_tokens.begin(),
-                       request.target_tokens.end() - 1);
-    s->prompt_tokens = static_cast<int64_t>(s->tokens.size());
-    // Without probe tokens the prefix's own last token predicts: it is computed again.
-    const int64_t reusable = request.probe_tokens.empty() ? prefix - 1 : prefix;
-    s->cached = std::min(reusable, lease.cached);
-    s->blocks = scheduler.fork(lease.blocks, s->cached);
-    if (lease.cached < reusable) work->result.prefilled_again = true;
-    sequences.push_back(std::move(s));
+  if (lease.cached < reusable(request, last)) {
+    work->result.prefilled_again = true;
+    if (request.prefix_ends.size() > 1) {  // they share their prefix: it is computed once
+      auto s = std::make_unique<Sequence>();
+      s->kind = Sequence::Kind::kPrefix;
+      s->probe = work;
+      s->tokens.assign(lease.tokens.begin(), lease.tokens.begin() + reusable(request, last));
+      s->prompt_tokens = static_cast<int64_t>(s->tokens.size());
+      s->cached = lease.cached;
+      s->blocks = scheduler.fork(lease.blocks, s->cached);
+      sequences.push_back(std::move(s));
+      return sequences;
+    }
   }
+  for (size_t k = 0; k < request.prefix_ends.size(); ++k)
+    sequences.push_back(boundary_sequence(work, k, lease, scheduler));
   return sequences;
 }
 

@@ -32,7 +32,8 @@ inline int64_t first_target(const ProbeRequest& request, int64_t boundary) {
 // kNone, or why the request cannot be answered for a rollout of `tokens` tokens.
 Failure check_probe(const ProbeRequest& request, int64_t tokens, int64_t max_context);
 
-// One sequence a boundary, forked from the lease where it still has its blocks.
+// One sequence a boundary, forked from the lease. Where that lacks the tokens that several of them
+// share, one kPrefix sequence instead; once it is cached, call again with it in the lease's place.
 std::vector<std::unique_ptr<Sequence>> probe_sequences(const std::shared_ptr<ProbeWork>& work,
                                                        const Lease& lease, Scheduler& scheduler);
 

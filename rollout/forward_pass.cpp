@@ -22,7 +22,11 @@ class DecoderPass final : public ForwardPass {
       : decoder_(model, Decoder::Mode::kInference, device),
         cache_(model, options.kv_blocks, options.block_tokens, device) {}
 
-  Result<void> set_weights(const Weights& weights) override { return decoder_.load(weights); }
+  Result<void> check(const Weights& weights) const override { return decoder_.check(weights); }
+
+  void set_weights(const Weights& weights) override {
+    TW_CHECK(decoder_.load(weights).ok(), "weights that were not checked");
+  }
 
   Distributions run(const Pass& pass, std::span<const WantedRow> wanted) override {
     const c10::InferenceMode inference;
@@ -89,7 +93,7 @@ std::vector<WantedRow> wanted_rows(const Pass& pass) {
         const int64_t row = predicting_row(first_target(s.probe->request, s.sample) + i);
         if (row >= s.cached && row < end) wanted.push_back({&s, start + row - s.cached, i, 1});
       }
-    } else if (end == static_cast<int64_t>(s.tokens.size())) {
+    } else if (s.kind != Sequence::Kind::kPrefix && end == static_cast<int64_t>(s.tokens.size())) {
       const float temperature = sampling_of(s).temperature;  // 0: greedy, at any temperature
       wanted.push_back(
           {&s, start + predicting_row(item.tokens), -1, temperature == 0 ? 1.0f : temperature});

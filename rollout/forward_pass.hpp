@@ -37,7 +37,10 @@ struct Distributions {
 class ForwardPass {
  public:
   virtual ~ForwardPass() = default;
-  virtual Result<void> set_weights(const Weights& weights) = 0;
+  // kBadInput: the layout is another model's.
+  virtual Result<void> check(const Weights& weights) const = 0;
+  // Of checked weights.
+  virtual void set_weights(const Weights& weights) = 0;
   // Copies blocks, computes the pass's tokens into the cache and returns the wanted rows.
   virtual Distributions run(const Pass& pass, std::span<const WantedRow> wanted) = 0;
 };

@@ -50,11 +50,24 @@ std::vector<int32_t> Scheduler::fork(const std::vector<int32_t>& blocks, int64_t
   return forked;
 }
 
-Pass Scheduler::plan() {
-  while (!waiting_.empty() && static_cast<int64_t>(running_.size()) < max_sequences_) {
-    insert(running_, std::move(waiting_.front()))->running = true;
-    waiting_.pop_front();
+bool Scheduler::held(const Sequence& s) const {
+  return holding_ && s.kind == Sequence::Kind::kPrompt && s.cached == 0;
+}
+
+void Scheduler::admit() {
+  for (auto it = waiting_.begin(); it != waiting_.end();) {
+    if (static_cast<int64_t>(running_.size()) >= max_sequences_) return;
+    if (held(**it)) {
+      ++it;
+      continue;
+    }
+    insert(running_, std::move(*it))->running = true;
+    it = waiting_.erase(it);
   }
+}
+
+Pass Scheduler::plan() {
+  admit();
   Pass pass;
   for (const bool decoding : {true, false}) {
     std::vector<Sequence*> candidates;
@@ -190,6 +203,72 @@ void Scheduler::expire(Clock::time_point now) {
     }
     it = lease.blocks.empty() && now - lease.expires >= kForget ? leases_.erase(it) : ++it;
   }
+}
+
+void Scheduler::hold_starts(bool on) {
+  holding_ = on;
+  // A held prompt must not take the place of one that was put back and has to go on.
+  for (auto it = running_.begin(); it != running_.end();) {
+    if (!held(**it)) {
+      ++it;
+      continue;
+    }
+    insert(waiting_, std::move(*it))->running = false;
+    it = running_.erase(it);
+  }
+}
+
+bool Scheduler::under_way() const {
+  const auto goes_on = [this](const auto& s) { return !held(*s); };
+  return !running_.empty() || std::ranges::any_of(waiting_, goes_on) ||
+         std::ranges::any_of(leases_, [](const auto& l) { return !l.second.blocks.empty(); });
+}
+
+int64_t Scheduler::forget_partial_prompts() {
+  int64_t tokens = 0;
+  for (SequenceList* list : {&running_, &waiting_}) {
+    for (const auto& s : *list) {
+      if (s->kind == Sequence::Kind::kPrompt) tokens += forget(*s);
+    }
+  }
+  return tokens;
+}
+
+int64_t Scheduler::forget_cache() {
+  int64_t tokens = 0;
+  for (SequenceList* list : {&running_, &waiting_})
+    for (const auto& s : *list) tokens += forget(*s);
+  for (auto& [id, lease] : leases_) {
+    drop_blocks(lease.blocks);
+    lease.cached = 0;
+  }
+  return tokens;
+}
+
+int64_t Scheduler::forget(Sequence& sequence) {
+  drop_blocks(sequence.blocks);
+  return std::exchange(sequence.cached, 0);
+}
+
+std::vector<std::shared_ptr<ProbeWork>> Scheduler::take_probes() {
+  std::vector<std::shared_ptr<ProbeWork>> probes;
+  for (SequenceList* list : {&running_, &waiting_}) {
+    for (auto it = list->begin(); it != list->end();) {
+      if (!(*it)->probe) {
+        ++it;
+        continue;
+      }
+      drop_blocks((*it)->blocks);
+      if (std::ranges::find(probes, (*it)->probe) == probes.end()) probes.push_back((*it)->probe);
+      it = list->erase(it);
+    }
+  }
+  return probes;
+}
+
+bool Scheduler::decoding() const {
+  const auto samples = [](const auto& s) { return s->kind == Sequence::Kind::kSample; };
+  return std::ranges::any_of(running_, samples) || std::ranges::any_of(waiting_, samples);
 }
 
 std::vector<Sequence*> Scheduler::sequences_of(GroupKey key) {

@@ -22,10 +22,13 @@ struct ProbeWork;  // a ProbeRequest in the engine (engine.cpp)
 //   waiting --plan()--> running --all tokens cached--> the engine samples, forks or finishes it
 //      ^                   |
 //      +---- put back -----+  (out of blocks: its blocks go, its tokens stay and are recomputed)
+//
+// While starts are held, prompts of which nothing is computed stay in waiting.
 struct Sequence {
   enum class Kind {
     kPrompt,        // a group's prompt; forked into its samples when cached
     kSample,        // a rollout
+    kPrefix,        // a probe's rollout up to its last boundary; forked into the boundaries
     kScore,         // a probe's boundary, teacher-forced
     kProbePrompt,   // a probe's boundary; forked into its continuations when cached
     kContinuation,  // a sampled answer to a probe
@@ -93,15 +96,35 @@ class Scheduler {
   void release(uint64_t id);
   void expire(Clock::time_point now);
 
+  // While on, prompts of which no token is computed yet stay where they are. What is under way goes
+  // on, so in the end nothing but they is left.
+  void hold_starts(bool on);
+  // Whether anything but held prompts is left: sequences, or leases that hold blocks.
+  bool under_way() const;
+
+  // Gives up what is in the cache: of prompts that are not whole, or of everything, leases too.
+  // Sequences are computed again; returns how many tokens of them that are.
+  int64_t forget_partial_prompts();
+  int64_t forget_cache();
+
+  // Takes all probes out; each is to be begun anew.
+  std::vector<std::shared_ptr<ProbeWork>> take_probes();
+
+  // Sequences of groups that have sampled a token and are to sample more.
+  bool decoding() const;
+
   // The group's prompt and samples, without its probes.
   std::vector<Sequence*> sequences_of(GroupKey key);
   bool has_work() const { return !waiting_.empty() || !running_.empty(); }
   void fill(EngineStats& stats) const;
 
  private:
+  bool held(const Sequence& sequence) const;
+  void admit();
   bool reserve(Sequence& sequence, int64_t tokens, Pass& pass);
   int32_t allocate(const Sequence& wanting, Pass& pass);
   void put_back(Sequence* sequence, Pass& pass);
+  int64_t forget(Sequence& sequence);
   void drop_blocks(std::vector<int32_t>& blocks);
 
   BlockAllocator allocator_;
@@ -110,6 +133,7 @@ class Scheduler {
   std::map<uint64_t, Lease> leases_;                        // by id, so the oldest first
   uint64_t next_age_ = 0, next_lease_ = 1;
   uint64_t preemptions_ = 0, expired_leases_ = 0;
+  bool holding_ = false;
 };
 
 }  // namespace tracewise

@@ -2,47 +2,37 @@
 
 #include <algorithm>
 
+#include "transport/little_endian.hpp"
+
 namespace tracewise {
 namespace {
 
 constexpr uint32_t kMagic = 0x6b637774;  // "twck"
-
-template <class T>
-void put(std::byte* to, T value) {
-  for (size_t i = 0; i < sizeof(T); ++i) to[i] = static_cast<std::byte>(value >> (8 * i));
-}
-
-template <class T>
-T get(const std::byte* from) {
-  T value = 0;
-  for (size_t i = 0; i < sizeof(T); ++i) value |= static_cast<T>(from[i]) << (8 * i);
-  return value;
-}
 
 }  // namespace
 
 std::array<std::byte, kChunkHeaderBytes> to_bytes(const ChunkHeader& header) {
   std::array<std::byte, kChunkHeaderBytes> out{};
   const uint32_t status = header.refusal ? static_cast<uint32_t>(*header.refusal) + 1 : 0;
-  put(out.data(), kMagic);
-  put(out.data() + 4, status);
-  put(out.data() + 8, header.chunk);
-  put(out.data() + 16, header.bytes);
-  put(out.data() + 24, header.checksum);
+  put_little_endian(out.data(), kMagic);
+  put_little_endian(out.data() + 4, status);
+  put_little_endian(out.data() + 8, header.chunk);
+  put_little_endian(out.data() + 16, header.bytes);
+  put_little_endian(out.data() + 24, header.checksum);
   return out;
 }
 
 Result<ChunkHeader> chunk_header(std::span<const std::byte, kChunkHeaderBytes> bytes) {
-  const auto status = get<uint32_t>(bytes.data() + 4);
-  if (get<uint32_t>(bytes.data()) != kMagic ||
+  const auto status = get_little_endian<uint32_t>(bytes.data() + 4);
+  if (get_little_endian<uint32_t>(bytes.data()) != kMagic ||
       status > static_cast<uint32_t>(ErrorClass::kInternal) + 1) {
     return corrupt("what came is no header of a chunk");
   }
   ChunkHeader header;
   if (status > 0) header.refusal = static_cast<ErrorClass>(status - 1);
-  header.chunk = get<uint64_t>(bytes.data() + 8);
-  header.bytes = get<uint64_t>(bytes.data() + 16);
-  header.checksum = get<uint64_t>(bytes.data() + 24);
+  header.chunk = get_little_endian<uint64_t>(bytes.data() + 8);
+  header.bytes = get_little_endian<uint64_t>(bytes.data() + 16);
+  header.checksum = get_little_endian<uint64_t>(bytes.data() + 24);
   if (header.refusal && header.bytes > kMaxRefusalBytes) {
     return corrupt("a refusal of " + std::to_string(header.bytes) + " bytes exceeds the limit of " +
                    std::to_string(kMaxRefusalBytes));

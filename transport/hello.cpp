@@ -12,6 +12,8 @@ const char* to_string(Channel channel) {
       return "shell";
     case Channel::kRanks:
       return "ranks";
+    case Channel::kNccl:
+      return "nccl";
   }
   TW_CHECK(false, "a channel is one of its enumerators");
 }

@@ -17,7 +17,7 @@ namespace tracewise {
 inline constexpr size_t kHelloPrefixBytes = 4;
 inline constexpr size_t kMaxHelloBytes = size_t{64} << 10;  // of a message, without its prefix
 
-// "actors", "weights", "shell", "ranks".
+// "actors", "weights", "shell", "ranks", "nccl".
 const char* to_string(Channel channel);
 
 // Whether `theirs`, from the node that the verified certificate calls `peer`, may talk to the node

@@ -1,5 +1,6 @@
 #include "transport/local.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <utility>
@@ -19,11 +20,13 @@ class LocalWeights {
     return WeightsPlace{};
   }
 
-  Result<FetchedWeights> fetch(const WeightsManifest& wanted, TimePoint deadline) {
+  // `first_live_epoch`: the receiver's own, changed by end().
+  Result<FetchedWeights> fetch(const WeightsManifest& wanted, TimePoint deadline,
+                               const uint64_t& first_live_epoch) {
     std::unique_lock lock(mutex_);
     Result<bool> here = false;
     const bool settled = changed_.wait_until(lock, deadline, [&] {
-      here = offer_.has(wanted);
+      here = wanted.epoch < first_live_epoch ? aborted_error(wanted) : offer_.has(wanted);
       return !here.ok() || *here;
     });
     if (!settled) {
@@ -36,6 +39,12 @@ class LocalWeights {
   void abort(uint64_t epoch) {
     const std::lock_guard lock(mutex_);
     offer_.abort(epoch);
+    changed_.notify_all();
+  }
+
+  void end(uint64_t epoch, uint64_t& first_live_epoch) {
+    const std::lock_guard lock(mutex_);
+    first_live_epoch = std::max(first_live_epoch, epoch + 1);
     changed_.notify_all();
   }
 
@@ -65,12 +74,13 @@ class LocalReceiver final : public WeightsReceiver {
   explicit LocalReceiver(std::shared_ptr<LocalWeights> weights) : weights_(std::move(weights)) {}
 
   Result<FetchedWeights> fetch(const WeightsReady& wanted, TimePoint deadline) override {
-    return weights_->fetch(wanted.manifest, deadline);
+    return weights_->fetch(wanted.manifest, deadline, first_live_epoch_);
   }
-  void abort(uint64_t epoch) override { weights_->abort(epoch); }
+  void abort(uint64_t epoch) override { weights_->end(epoch, first_live_epoch_); }
 
  private:
   const std::shared_ptr<LocalWeights> weights_;
+  uint64_t first_live_epoch_ = 0;  // guarded by the lock of weights_
 };
 
 }  // namespace

@@ -15,13 +15,25 @@ namespace {
 
 class NodeSender final : public WeightsSender {
  public:
-  NodeSender(Door& door, const NodeSenderOptions& options, std::unique_ptr<WeightsServer> server)
-      : door_(door), options_(options), server_(std::move(server)), pool_(options.max_segments) {
+  NodeSender(Door& door, const NodeSenderOptions& options, std::unique_ptr<WeightsServer> server,
+             std::unique_ptr<NcclSender> nccl)
+      : door_(door),
+        options_(options),
+        server_(std::move(server)),
+        nccl_(std::move(nccl)),
+        pool_(options.max_segments) {
     door_.serve(Channel::kWeights, [this](std::unique_ptr<TlsStream> stream, const Hello&) {
       server_->take(std::move(stream));
     });
+    if (!nccl_) return;
+    door_.serve(Channel::kNccl, [this](std::unique_ptr<TlsStream> stream, const Hello&) {
+      nccl_->take(std::move(stream));
+    });
   }
-  ~NodeSender() override { door_.stop_serving(Channel::kWeights); }
+  ~NodeSender() override {
+    door_.stop_serving(Channel::kWeights);
+    if (nccl_) door_.stop_serving(Channel::kNccl);
+  }
 
   std::shared_ptr<std::byte[]> allocate(uint64_t bytes) override {
     auto storage = options_.shm ? pool_.allocate(bytes) : nullptr;
@@ -35,6 +47,7 @@ class NodeSender final : public WeightsSender {
       return Error{ErrorClass::kDeadline, name_of(weights.manifest) + " was not offered in time"};
     }
     TW_TRY(server_->offer(weights));
+    if (nccl_) nccl_->offer(weights);
     epoch_ = weights.manifest.epoch;
     WeightsPlace place{options_.node, options_.host, door_.port(), own_host_id(), 0, -1};
     if (!shared) {
@@ -48,6 +61,7 @@ class NodeSender final : public WeightsSender {
 
   void abort(uint64_t epoch) override {
     server_->abort(epoch);
+    if (nccl_) nccl_->abort(epoch);
     const std::lock_guard lock(mutex_);
     if (epoch_ <= epoch) pool_.withdraw();
   }
@@ -66,6 +80,7 @@ class NodeSender final : public WeightsSender {
   Door& door_;
   const NodeSenderOptions options_;
   const std::unique_ptr<WeightsServer> server_;
+  const std::unique_ptr<NcclSender> nccl_;  // may be null
   SegmentPool pool_;
   std::mutex mutex_;    // one publication at a time
   uint64_t epoch_ = 0;  // of what is offered
@@ -87,6 +102,10 @@ class NodeReceiver final : public WeightsReceiver {
       if (mapped.ok()) return FetchedWeights{std::move(*mapped), "shm"};
       if (mapped.error().error_class != ErrorClass::kUnsupported) return mapped.error();
     }
+    if (auto received = take_broadcast(wanted, deadline)) {
+      return FetchedWeights{{wanted.manifest, std::move(received->bytes)}, "nccl"};
+    }
+    if (aborted(wanted.manifest.epoch)) return aborted_error(wanted.manifest);
     if (place.port == 0) {
       return unsupported(name_of(wanted.manifest) + " is offered nowhere that this node can reach");
     }
@@ -99,9 +118,19 @@ class NodeReceiver final : public WeightsReceiver {
       first_live_epoch_ = std::max(first_live_epoch_, epoch + 1);
     }
     tcp_->abort(epoch);
+    if (options_.nccl) options_.nccl->wake();
   }
 
  private:
+  std::optional<WeightsBuffer> take_broadcast(const WeightsReady& wanted, TimePoint deadline) {
+    const uint64_t epoch = wanted.manifest.epoch;
+    if (!options_.nccl || wanted.place.port == 0 || aborted(epoch)) return std::nullopt;
+    const TimePoint now = std::chrono::steady_clock::now();
+    const TimePoint limit = deadline <= now ? deadline : now + (deadline - now) / 2;
+    auto received = options_.nccl->wait(wanted, limit, [&] { return aborted(epoch); });
+    return aborted(epoch) ? std::nullopt : std::move(received);
+  }
+
   bool aborted(uint64_t epoch) {
     const std::lock_guard lock(mutex_);
     return epoch < first_live_epoch_;
@@ -117,10 +146,11 @@ class NodeReceiver final : public WeightsReceiver {
 }  // namespace
 
 Result<std::unique_ptr<WeightsSender>> make_node_sender(Door& door,
-                                                        const NodeSenderOptions& options) {
+                                                        const NodeSenderOptions& options,
+                                                        std::unique_ptr<NcclSender> nccl) {
   TW_ASSIGN(auto server, WeightsServer::start(options.server));
   return std::unique_ptr<WeightsSender>(
-      std::make_unique<NodeSender>(door, options, std::move(server)));
+      std::make_unique<NodeSender>(door, options, std::move(server), std::move(nccl)));
 }
 
 std::unique_ptr<WeightsReceiver> make_node_receiver(const TlsContext& context, const Hello& own,

@@ -306,8 +306,12 @@ void Transfer::fail(Error error) {
 }
 
 void Transfer::remember(const Error& error) {
+  if (error.error_class == ErrorClass::kCancelled) return;
   const std::lock_guard lock(mutex_);
-  if (error.error_class != ErrorClass::kCancelled) last_ = error.message;
+  // What the fetch's own deadline cut short says less than what was in the way before.
+  const bool cut_short =
+      error.error_class == ErrorClass::kDeadline && SteadyClock::now() >= deadline_;
+  if (!cut_short || last_.empty()) last_ = error.message;
 }
 
 class TcpReceiver final : public WeightsReceiver {

@@ -42,7 +42,7 @@ class WeightsSender {
   virtual void abort(uint64_t epoch) = 0;
 };
 
-// What a fetch brought, and what carried it: "local", "shm" or "tcp".
+// What a fetch brought, and what carried it: "local", "shm", "nccl" or "tcp".
 struct FetchedWeights {
   WeightsBuffer buffer;
   std::string transport;

@@ -11,6 +11,7 @@
 #include "launch/launcher.hpp"
 #include "launch/placement_print.hpp"
 #include "launch/preflight.hpp"
+#include "launch/slurm_job.hpp"
 #include "launch/training.hpp"
 
 namespace tracewise {
@@ -31,6 +32,7 @@ struct Words {
   std::filesystem::path resume;
   bool dry_run = false;
   bool json = false;
+  bool wait = false;
 };
 
 Result<Config> config_of(Words& words) {
@@ -56,6 +58,39 @@ Result<std::string> dry_run(const Config& config, const Placement& placement, bo
   for (const PlacedNode& node : placement.nodes)
     estimates.push_back(estimate_memory(config, model, node.seats, node.name == kHeadName));
   return json ? placement_json(placement, estimates) : placement_table(placement, estimates);
+}
+
+// The same launch, from another process and folder.
+SlurmJob job_of(const Config& config, const Words& words) {
+  SlurmJob job;
+  job.run = config.launch.run_dir;
+  job.folder = std::filesystem::current_path();
+  job.binary = launch_host().binary;
+  job.resume = !words.resume.empty();
+  if (job.resume) {
+    job.words = {"--resume", job.run.string()};
+  } else {
+    for (const auto& file : words.source.files)
+      job.words.push_back(std::filesystem::absolute(file).lexically_normal().string());
+  }
+  for (const std::string& set : words.source.sets)
+    job.words.insert(job.words.end(), {"--set", set});
+  if (!job.resume) job.words.insert(job.words.end(), {"--set", "run.dir=" + job.run.string()});
+  return job;
+}
+
+int submit(const Config& config, const Words& words) {
+  const SlurmJob job = job_of(config, words);
+  if (const auto good = check_training(config); !good.ok()) return fail(good.error());
+  const auto code = submit_job(config, job, words.wait, [&](const std::string& id) {
+    std::printf(
+        "job %s is submitted: %s\nits words go to %s\nsqueue --jobs=%s shows it, scancel --batch "
+        "--signal=TERM %s stops it with a checkpoint\n",
+        id.c_str(), (job.run / "job.sbatch").c_str(), (job.run / "logs" / "job.log").c_str(),
+        id.c_str(), id.c_str());
+    std::fflush(stdout);
+  });
+  return code.ok() ? *code : fail(code.error());
 }
 
 Result<RunSummary> launch(Config config, bool resume, Placement placement) {
@@ -91,6 +126,7 @@ int cmd_launch(const Args& args) {
   app.add_option("--resume", words.resume, "run folder to go on with, by its own config")
       ->type_name("RUN");
   app.add_flag("--dry-run", words.dry_run, "print where everything would run, and start nothing");
+  app.add_flag("--wait", words.wait, "a Slurm job that is submitted is waited for");
   app.add_flag("--json", words.json, "with --dry-run: as JSON")->needs("--dry-run");
   if (const auto exit = parse_args(app, args)) return *exit;
 
@@ -103,8 +139,11 @@ int cmd_launch(const Args& args) {
     const auto text = dry_run(*config, *placement, words.json);
     if (!text.ok()) return fail(text.error());
     std::fputs(text->c_str(), stdout);
+    if (lacks_allocation(*config) && !words.json)
+      std::printf("\njob.sbatch:\n%s", job_script(*config, job_of(*config, words)).c_str());
     return kExitDone;
   }
+  if (lacks_allocation(*config)) return submit(*config, words);
   const auto summary = launch(std::move(*config), !words.resume.empty(), std::move(*placement));
   if (!summary.ok()) return fail(summary.error());
   print_summary(*summary);

@@ -1,4 +1,5 @@
 // Runs with fakes over several real processes: the head in the test's own, nodes beside it.
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <future>
@@ -9,6 +10,8 @@
 #include "tests/actors/fake_cluster.hpp"
 #include "tests/actors/fake_run.hpp"
 #include "tests/process.hpp"
+#include "transport/dial.hpp"
+#include "transport/requests.hpp"
 
 namespace tracewise {
 namespace {
@@ -24,6 +27,9 @@ bool eventually(Condition condition) {
   }
   return false;
 }
+
+// Steps of a run that a test ends itself.
+constexpr uint64_t kEndless = 1'000'000;
 
 // A head with fakes, and its nodes.
 class Cluster {
@@ -62,6 +68,28 @@ class Cluster {
                                  std::to_string(seats.builders), (dir_ / (name + ".log")).string()},
         dir_ / (name + std::to_string(nodes_.size()))));
     return *nodes_.back();
+  }
+
+  // What an operator is told, or a node called `who`.
+  ControlAnswer ask_as(const std::string& who, const ControlRequest& request) {
+    const auto deadline = std::chrono::steady_clock::now() + 10s;
+    const auto context = TlsContext::create(authority_.issue(who, 1).value()).value();
+    Hello hello = head_.node.hello;
+    hello.node = who;
+    hello.channel = Channel::kShell;
+    TW_ASSIGN(const auto stream, dial("127.0.0.1", port_, context, hello, "head", deadline));
+    TW_ASSIGN(const std::string answer, ask(*stream, to_text(request), deadline));
+    return control_answer(answer);
+  }
+  ControlAnswer drain(const std::string& node) {
+    return ask_as(kOperatorName, {ControlRequest::Kind::kDrain, node});
+  }
+  NodeStatus status(const std::string& node) {
+    const auto nodes = ask_as(kOperatorName, {});
+    INFO((nodes.ok() ? "" : nodes.error().message));
+    REQUIRE(nodes.ok());
+    const auto found = std::ranges::find(*nodes, node, &NodeStatus::node);
+    return found == nodes->end() ? NodeStatus{} : *found;
   }
 
   void stop() { stop_.request_stop(); }
@@ -185,6 +213,90 @@ TEST_CASE("a generator on another node that does not take weights costs its node
   CHECK(end->step == 60);
   CHECK(cluster.run.world.greatest_staleness <= 8);
   CHECK(contains(cluster.log(), "was not acknowledged within 1000 ms (deadlines.weights_ms)"));
+}
+
+TEST_CASE("a node that nobody expected gets work, and one that is drained finishes what it has") {
+  Cluster cluster;
+  for (const char* name : {"gen0", "tr0"}) cluster.expect(name);
+  cluster.begin(options_of(kEndless));
+  Process& gen0 = cluster.start("gen0", {1, 0, 0});
+  cluster.start("tr0", {0, 1, 0});
+  REQUIRE(eventually([&] { return cluster.trained() >= 20; }));
+  const auto last = cluster.drain("gen0");
+  REQUIRE_FALSE(last.ok());
+  CHECK(contains(last.error().message, "node gen0 has the last generator of the run"));
+
+  Process& guest = cluster.start("guest", {2, 1, 0});
+  REQUIRE(eventually([&] {
+    const NodeStatus status = cluster.status("guest");
+    return status.seats.size() == 3 && std::ranges::all_of(status.seats, [](const SeatWork& work) {
+             return work.finished > 0;
+           });
+  }));
+  CHECK(cluster.status("guest").state == NodeState::kReady);
+  CHECK(cluster.status("head").seats.size() == 1);
+
+  const auto asked = cluster.drain("gen0");
+  INFO((asked.ok() ? "" : asked.error().message));
+  REQUIRE(asked.ok());
+  CHECK(gen0.wait(20s) == 0);
+  const NodeStatus left = cluster.status("gen0");
+  CHECK(left.state == NodeState::kLeft);
+  CHECK(left.reason == "it was drained");
+  CHECK(contains(cluster.drain("gen0").error().message, "no node gen0 works for the run"));
+
+  cluster.stop();
+  const Result<RunSummary> end = cluster.end();
+  INFO((end.ok() ? cluster.log() : end.error().message));
+  REQUIRE(end.ok());
+  const auto& trained = cluster.run.world.trained;  // one more batch may have been under way
+  CHECK(trained.size() >= end->step * 4);
+  CHECK(trained == first_groups(trained.size()));
+  CHECK(guest.wait(10s) == 0);
+  CHECK_FALSE(contains(cluster.log(), "lost"));
+  CHECK(cluster.run.count("SELECT count(*) FROM failures") == 0);
+  CHECK(cluster.run.count("SELECT count(*) FROM groups WHERE attempt > 0") == 0);
+}
+
+TEST_CASE("a draining node that is killed is lost, and the run goes on") {
+  Cluster cluster({1, 1, 1});
+  cluster.expect("gen0");
+  RunOptions options = options_of(kEndless);
+  options.max_staleness = 8;
+  cluster.begin(options);
+  Process& gen0 = cluster.start("gen0", {1, 0, 0});
+  REQUIRE(eventually([&] { return cluster.status("gen0").seats.size() == 1; }));
+  REQUIRE(eventually([&] { return cluster.trained() >= 8; }));
+  gen0.signal(SIGSTOP);  // with what it has, which it can't finish
+  REQUIRE(eventually([&] { return cluster.status("gen0").seats[0].in_flight > 0; }));
+  REQUIRE(cluster.drain("gen0").ok());
+  CHECK(cluster.status("gen0").draining);
+  gen0.signal(SIGKILL);
+  REQUIRE(eventually([&] { return cluster.status("gen0").state == NodeState::kLost; }));
+  const uint64_t before = cluster.trained();
+  REQUIRE(eventually([&] { return cluster.trained() > before + 40 || !cluster.running(); }));
+  cluster.stop();
+  const Result<RunSummary> end = cluster.end();
+  INFO((end.ok() ? cluster.log() : end.error().message));
+  CHECK(end.ok());
+}
+
+TEST_CASE("only the operator may ask the head, and not for everything") {
+  Cluster cluster({1, 1, 1});
+  cluster.expect("tr0");
+  cluster.begin(options_of(kEndless));
+  CHECK(contains(cluster.drain("tr0").error().message, "the run has not begun"));
+  cluster.start("tr0", {0, 1, 0});
+  REQUIRE(eventually([&] { return cluster.trained() >= 4; }));
+  for (const char* who : {"tr0", "head", "stranger"}) {
+    const auto refused = cluster.ask_as(who, {});
+    REQUIRE_FALSE(refused.ok());
+    CHECK(refused.error().message ==
+          "node " + std::string(who) + " may not ask: only who has the run's secrets may");
+  }
+  CHECK(contains(cluster.drain("head").error().message, "the head cannot be drained"));
+  cluster.stop();
+  CHECK(cluster.end().ok());
 }
 
 TEST_CASE("a second node of the same name is refused, and says so") {

@@ -46,9 +46,13 @@ class FakeEngine final : public Engine {
     ++world_->engines_made;
     ++world_->engines_alive;
   }
-  ~FakeEngine() override { --world_->engines_alive; }
+  ~FakeEngine() override {
+    --world_->engines_alive;
+    world_->leases -= static_cast<int64_t>(leases_.size());
+  }
 
   void submit(GroupTask task) override {
+    ++world_->groups_submitted;
     for (uint32_t s = 0; s < task.samples; ++s) waiting_.push_back({task, s});
   }
   void probe(ProbeRequest request) override {
@@ -57,9 +61,12 @@ class FakeEngine final : public Engine {
   }
   uint64_t adopt(std::vector<int32_t>) override {
     leases_[++last_lease_] = true;
+    ++world_->leases;
     return last_lease_;
   }
-  void release(uint64_t lease) override { leases_.erase(lease); }
+  void release(uint64_t lease) override {
+    world_->leases -= static_cast<int64_t>(leases_.erase(lease));
+  }
   void cancel(GroupKey) override {}
   Result<void> set_weights(WeightsPtr weights) override {
     weights_ = std::move(weights);
@@ -117,6 +124,7 @@ class FakeEngine final : public Engine {
     r.versions.assign(r.tokens.size(), weights_->version());
     r.lease = ++last_lease_;
     leases_[r.lease] = true;
+    ++world_->leases;
     if (world_->fails && world_->fails(task)) r.failure = {FailureClass::kEngine, "made to fail"};
     return r;
   }
@@ -155,7 +163,7 @@ class FakeTrainer final : public Trainer {
  public:
   explicit FakeTrainer(FakeWorld* world) : world_(world), random_(std::random_device()()) {}
 
-  Result<TrainReport> train(std::span<const SampleGroup> groups, double progress,
+  Result<TrainReport> train(std::span<const SampleGroup> groups, uint64_t version, double progress,
                             const std::filesystem::path&) override {
     if (world_->before_update) TW_TRY(world_->before_update(updates_));
     delay(random_, world_->max_delay_us);
@@ -168,7 +176,7 @@ class FakeTrainer final : public Trainer {
         for (const int32_t token : rollout.tokens) fold(token);
         for (const float logprob : rollout.logprobs) fold(logprob);
         for (const float advantage : rollout.advantages) fold(advantage);
-        for (const uint64_t version : rollout.versions) note_staleness(version);
+        for (const uint64_t sampled_by : rollout.versions) note_staleness(version, sampled_by);
         report.trained_tokens += rollout.advantages.size();
       }
     }
@@ -207,9 +215,9 @@ class FakeTrainer final : public Trainer {
     moment_ = mix(moment_, bits);
     state_ = mix(state_, moment_);
   }
-  void note_staleness(uint64_t version) {
+  void note_staleness(uint64_t version, uint64_t sampled_by) {
     const std::lock_guard lock(world_->mutex);
-    world_->greatest_staleness = std::max(world_->greatest_staleness, updates_ - version);
+    world_->greatest_staleness = std::max(world_->greatest_staleness, version - sampled_by);
   }
 
   FakeWorld* world_;

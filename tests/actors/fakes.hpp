@@ -31,6 +31,8 @@ struct FakeWorld {
   // Whether this request is never answered.
   std::function<bool(const ProbeRequest&)> swallow_probes;
 
+  std::atomic<uint64_t> groups_submitted{0};  // to all engines
+  std::atomic<int64_t> leases{0};             // that engines hold
   std::atomic<uint64_t> engines_made{0};
   std::atomic<uint64_t> engines_alive{0};
   std::mutex mutex;

@@ -74,6 +74,23 @@ TEST_CASE("a broken link and a goodbye end a membership at once, and once") {
   CHECK(m.nodes().empty());
 }
 
+TEST_CASE("who is gone is remembered with its reason, until it comes back") {
+  Membership m(kOptions);
+  const TimePoint t{};
+  for (const char* node : {"a", "b", "c"}) m.join(node, t);
+  m.lose("a", "its connection broke");
+  m.leave("b", "it was drained");
+  m.tick(t + milliseconds(5000));  // c was never ready
+  REQUIRE(m.gone().size() == 3);
+  CHECK(m.gone().at("a").state == NodeState::kLost);
+  CHECK(m.gone().at("a").reason == "its connection broke");
+  CHECK(m.gone().at("b").state == NodeState::kLeft);
+  CHECK(m.gone().at("b").reason == "it was drained");
+  CHECK(m.gone().at("c").state == NodeState::kLost);
+  m.join("b", t);
+  CHECK(m.gone().count("b") == 0);
+}
+
 TEST_CASE("of nodes that have no link with each other the one that lacks most is lost") {
   Membership m(kOptions);
   const TimePoint t{};

@@ -39,6 +39,25 @@ Dispatcher dispatcher(std::vector<uint32_t> windows) {
 
 using Plan = std::vector<std::pair<uint64_t, uint32_t>>;
 
+TEST_CASE("tokens are counted by how many versions they are behind the learner") {
+  SampleGroup group;
+  group.rollouts.resize(2);
+  group.rollouts[0].versions = {3, 3, 4, 9};
+  group.rollouts[1].versions = {9, 10, 10};
+  std::map<std::string, double> found;
+  for (const Metric& m : lag_metrics({&group, 1}, 10)) found[m.name] = m.value;
+  // Lags 7, 7, 6, 1, 1, 0, 0.
+  CHECK(found == std::map<std::string, double>{{"version_lag/0", 2},
+                                               {"version_lag/1", 2},
+                                               {"version_lag/2", 0},
+                                               {"version_lag/3", 0},
+                                               {"version_lag/4_up", 3},
+                                               {"version_lag/mean", 22.0 / 7},
+                                               {"version_lag/max", 7}});
+  group.rollouts.clear();
+  CHECK(lag_metrics({&group, 1}, 10).size() == 5);
+}
+
 TEST_CASE("groups go to the generator with the most credit and wait when nobody has enough") {
   Dispatcher d = dispatcher({16, 24});
   const TimePoint t{};
@@ -64,6 +83,60 @@ TEST_CASE("a group larger than any window goes to a generator that owes nothing"
   CHECK(d.dispatch(t, t).empty());
   d.grant(0, 64);
   CHECK(plan(d.dispatch(t, t)) == Plan{{2, 0}});
+}
+
+TEST_CASE("a draining seat gets nothing new, and is told of once what it has is finished") {
+  Dispatcher d = dispatcher({100, 100});
+  const TimePoint t{};
+  d.push(task_of(0, 8));
+  d.push(task_of(1, 8));
+  REQUIRE(plan(d.dispatch(t, t)) == Plan{{0, 0}, {1, 1}});
+  const Seat leaving{Role::kGenerator, 0};
+  d.drain(leaving);
+  CHECK(d.take_drained().empty());
+  d.push(task_of(2, 8));
+  CHECK(plan(d.dispatch(t, t)) == Plan{{2, 1}});
+  d.join(leaving, 100);  // somebody else has joined: everybody is named again
+  d.grant(0, 8);
+  d.push(task_of(3, 8));
+  CHECK(plan(d.dispatch(t, t)) == Plan{{3, 1}});
+  CHECK(d.finish({0, 0}));
+  CHECK(d.take_drained() == std::vector<Seat>{leaving});
+  CHECK(d.take_drained().empty());  // told once
+  CHECK(d.leave(leaving).empty());
+}
+
+TEST_CASE("a seat that is drained before it is there gets nothing when it comes") {
+  Dispatcher d = dispatcher({8});
+  const TimePoint t{};
+  const Seat late{Role::kTracer, 1};
+  d.drain(late);
+  CHECK(d.take_drained() == std::vector<Seat>{late});
+  d.join(late, 0);
+  d.push(task_of(1, 8));  // of two tracers, number 1 would be its own
+  const auto sent = d.dispatch(t, t);
+  REQUIRE(sent.size() == 1);
+  CHECK(sent[0].route.tracer == 0);
+}
+
+TEST_CASE("what goes through each seat is counted") {
+  Dispatcher d = dispatcher({16});
+  const TimePoint t{};
+  d.push(task_of(0, 8));
+  d.push(task_of(1, 8));
+  d.push(task_of(2, 8));  // no credit: it waits
+  GroupTask eval = task_of(kEvalGroup | 3, 0);
+  eval.purpose = Purpose::kEval;
+  (void)d.dispatch(t, t);
+  CHECK(d.finish({0, 0}));
+  const SeatWork generator{{Role::kGenerator, 0}, 1, 1}, tracer{{Role::kTracer, 0}, 1, 1},
+      builder{{Role::kBuilder, 0}, 1, 1};
+  CHECK(d.work() == std::vector<SeatWork>{generator, tracer, builder});
+  d.grant(0, 16);
+  d.push(eval);  // builders have no part in it
+  CHECK(d.dispatch(t, t).size() == 2);
+  CHECK(d.work()[1].in_flight == 3);
+  CHECK(d.work()[2].in_flight == 2);
 }
 
 TEST_CASE("only the attempt in flight can be finished, and the first deadline is found") {

@@ -7,6 +7,43 @@ namespace {
 
 using std::chrono::milliseconds;
 
+TEST_CASE(
+    "a step's metrics have the pauses of the swaps since the step before, of all generators") {
+  Bench b(options_of(3));
+  (void)b.control->begin(b.now);
+  b.join(0);
+  const auto swapped = [&](uint32_t generator, uint64_t swaps, double pause, double wait,
+                           double longest) {
+    EngineStats stats;
+    stats.swaps = swaps;
+    stats.swap_pause_seconds = pause;
+    stats.swap_wait_seconds = wait;
+    stats.longest_step_seconds = longest;
+    stats.recomputed_tokens = 10 * swaps;
+    b.control->set_engine_stats(generator, stats);
+  };
+  swapped(0, 2, 0, 9, 9);           // nothing was under way: no pause
+  swapped(0, 3, 0.010, 0.1, 0.02);  // the only ones that count
+  swapped(0, 3, 0.010, 0.1, 0.02);  // said again
+  swapped(1, 2, 0.030, 0.0, 0.01);
+  b.commit({{0, 0}, {1, 0}});
+  b.commit({{2, 0}, {3, 0}});
+  const auto db = Database::open(b.folder->database(), Database::Mode::kReadOnly).value();
+  const auto value = [&](int step, const std::string& name) -> std::optional<double> {
+    Statement get = db->prepare("SELECT value FROM metrics WHERE step = ? AND name = ?").value();
+    get.bind(0, int64_t{step}).bind(1, "rollout/" + name);
+    if (!get.step().value()) return std::nullopt;
+    return get.real(0);
+  };
+  CHECK(*value(1, "swap_pause_ms") == Approx(20));
+  CHECK(*value(1, "swap_pause_ms_max") == Approx(30));
+  CHECK(*value(1, "swap_wait_ms_max") == Approx(100));
+  CHECK(*value(1, "longest_step_ms") == Approx(20));
+  CHECK(*value(1, "recomputed_tokens") == Approx(50));
+  CHECK_FALSE(value(2, "swap_pause_ms"));
+  CHECK(*value(2, "recomputed_tokens") == Approx(50));
+}
+
 TEST_CASE("a synchronous run issues a batch, waits for its commit and ends with a checkpoint") {
   Bench b(options_of(2));
   CHECK(b.control->begin(b.now)->clock->running);

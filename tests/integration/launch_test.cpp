@@ -194,12 +194,7 @@ TEST_CASE("a run whose nodes are reached through ssh or srun gives the same weig
   for (const std::string topology : {"ssh", "slurm"}) {
     Words sets = kBySsh;
     sets.push_back("cluster.topology=" + topology);
-    if (topology == "slurm") {
-      Process outside(launch(task, topology, sets), task / "outside");
-      CHECK(outside.wait() == 2);
-      CHECK(one_line(outside).find("allocation") != std::string::npos);
-      ::setenv("SLURM_JOB_ID", "1", 1);
-    }
+    if (topology == "slurm") ::setenv("SLURM_JOB_ID", "1", 1);  // in an allocation
     Process process(launch(task, topology, sets), task / (topology + "-launch"));
     CHECK(process.wait() == 0);
     INFO(process.out() << process.err());

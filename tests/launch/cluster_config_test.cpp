@@ -99,7 +99,9 @@ TEST_CASE("a cluster that contradicts itself is refused in one sentence") {
   CHECK(with(R"(cluster.nodes=[{name="head",host="h",generators=1}])") ==
         "node head needs another name");
   CHECK(with(R"(cluster.nodes=[{name="a",host="h"}])") ==
-        "node a has no generators, tracers or builders");
+        "node a has no generators, tracers, builders or ranks");
+  CHECK(with(R"(cluster.nodes=[{name="a",host="h",generators=1,rank_device="cuda:1"}])") ==
+        "node a has rank_device cuda:1 but no ranks");
   CHECK(with(R"(cluster.nodes=[{name="a",generators=1}])") == "node a has no host");
   CHECK(with(R"(cluster.nodes=[{name="a",host="h",generators=2,devices=["cpu"]}])") ==
         "node a has 1 devices for 2 generators");

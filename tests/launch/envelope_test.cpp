@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 #include <thread>
 
+#include "launch/invitation.hpp"
 #include "launch/launcher_link.hpp"
 
 namespace tracewise {
@@ -20,12 +21,14 @@ NodeEnvelope envelope(bool head) {
   e.identity = *identity;
   e.run = "run-1";
   e.build = "abc";
-  e.seats = {1, 2, 3};
+  e.seats = {1, 2, 3, 1};
+  e.rank_device = "cuda:2";
   e.devices = {"cuda:1"};
   e.threads = 4;
   e.door = {"10.0.0.1", 4000, true, 5, 6};
   e.host = "a.example";
   e.membership = {1, 2, 3, 4};
+  e.weights = {WeightsWay::kNccl, "cuda:2"};
   e.head_wait_ms = 77;
   if (head) e.head = HeadEnvelope{"[run]\nseed = 1\n", true, {"gen0", "gen1"}};
   return e;
@@ -61,7 +64,8 @@ TEST_CASE("an envelope is one line that reads back to the same") {
     CHECK(read->identity == sent.identity);
     CHECK(read->run == "run-1");
     CHECK(read->build == "abc");
-    CHECK(read->seats == Seats{1, 2, 3});
+    CHECK(read->seats == Seats{1, 2, 3, 1});
+    CHECK(read->rank_device == "cuda:2");
     CHECK(read->devices == std::vector<std::string>{"cuda:1"});
     CHECK(read->threads == 4);
     CHECK(read->door.address == "10.0.0.1");
@@ -71,6 +75,7 @@ TEST_CASE("an envelope is one line that reads back to the same") {
     CHECK(read->door.max_pending == 6);
     CHECK(read->host == "a.example");
     CHECK(read->membership.join_ms == 4);
+    CHECK(read->weights == sent.weights);
     CHECK(read->head_wait_ms == 77);
     REQUIRE(read->head.has_value() == head);
     if (!head) continue;
@@ -182,6 +187,46 @@ TEST_CASE("a node whose launcher is gone asks for a stop, and ends at the latest
   char text[4];
   REQUIRE(::read(heard.read(), text, 4) == 4);
   CHECK(std::string(text, 4) == "stop");
+}
+
+TEST_CASE(
+    "an invitation is signed by the run, has the head's address, and reads back to the same") {
+  RunContact run{RunAuthority::create(1).value(), "run-1", {"front.example", 4000}, {}};
+  run.config.cluster.topology = Topology::kSsh;
+  run.config.cluster.membership.lost_ms = 1234;
+  const auto made = invite(run, "guest-1", 1);
+  REQUIRE(made.ok());
+  const auto read = invitation_from_text(to_text(*made));
+  REQUIRE(read.ok());
+  CHECK(read->head == run.head);
+  const NodeEnvelope& e = read->envelope;
+  CHECK(e.identity == made->envelope.identity);
+  CHECK(e.identity.node == "guest-1");
+  CHECK(e.identity.authority_pem == run.authority.issue("other", 1)->authority_pem);
+  CHECK(e.run == "run-1");
+  CHECK(e.membership.lost_ms == 1234);
+  CHECK(e.seats == Seats{});
+  CHECK(e.door.address == "0.0.0.0");
+  CHECK(e.host.empty());  // as its host calls itself
+  run.config.cluster.topology = Topology::kLocal;
+  CHECK(invite(run, "guest-1", 1)->envelope.door.address == "127.0.0.1");
+  CHECK(invite(run, "guest-1", 1)->envelope.host == "127.0.0.1");
+
+  for (const char* name : {"", "a b", "head", "operator", "launch"})
+    CHECK(invite(run, name, 1).error().error_class == ErrorClass::kBadInput);
+  CHECK(guest_name() != guest_name());
+  CHECK(invite(run, guest_name(), 1).ok());
+}
+
+TEST_CASE("what is no invitation is refused without being quoted") {
+  const std::string whole = to_line(envelope(false));
+  for (const std::string& text :
+       {std::string(), std::string("{}\n{}\n"), whole, whole + "{}\n",
+        to_line(envelope(true)) + to_line(NodeOrder{HeadAddress{"h", 1}, false})}) {
+    const auto read = invitation_from_text(text);
+    REQUIRE_FALSE(read.ok());
+    CHECK(read.error().message == "the token is none: tracewise invite RUN makes one");
+  }
 }
 
 }  // namespace

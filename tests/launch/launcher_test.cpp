@@ -35,7 +35,9 @@ std::string success(bool interrupted) {
 
 // Goes on until it is told to stop.
 const std::string kHead = std::string(kStarted) + kOpen + "read -r order; " + success(true);
-const std::string kNode = std::string(kStarted) + kJoined + "read -r order; " + success(true);
+const std::string kNode = std::string(kStarted) + kJoined +
+                          "while read -r order; do case $order in *stop*) break;; esac; done; " +
+                          success(true);
 
 class Launch {
  public:
@@ -125,6 +127,19 @@ TEST_CASE("the head's end ends the launch with its summary, and its lines go whe
   CHECK(log.find("head: plain\n") != std::string::npos);
   CHECK(log.find("head: oops\n") != std::string::npos);
   CHECK(log.find("progress") == std::string::npos);
+}
+
+TEST_CASE("a head that starts again does not wait for a node that has left the run") {
+  const std::string head =
+      std::string(kStarted) + "printf '%s\\n' \"$envelope\" >>$0/envelopes; " + kOpen +
+      "if [ $(wc -l <$0/envelopes) -gt 1 ]; then " + success(false) +
+      "; fi; until grep -q 'gen0 has left' $0/run/logs/launch.log; do sleep 0.01; done; exit 9";
+  Launch launch(head, std::string(kStarted) + kJoined + success(false));
+  REQUIRE(launch.run().ok());
+  const std::string envelopes = slurp(launch / "envelopes");
+  const size_t second = envelopes.find('\n');
+  CHECK(envelopes.substr(0, second).find(R"("expected":["gen0"])") != std::string::npos);
+  CHECK(envelopes.substr(second).find(R"("expected":[])") != std::string::npos);
 }
 
 TEST_CASE("a node that won't leave is ended with the run") {

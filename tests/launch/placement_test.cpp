@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/placement_print.hpp"
+#include "launch/weights_placement.hpp"
+#include "transport/nccl_api.hpp"
 
 namespace tracewise {
 namespace {
@@ -156,6 +158,14 @@ TEST_CASE("memory counts weights, cache and what the learner keeps") {
   config.trainer.loss.kl_beta = 0.1f;
   CHECK(estimate_memory(config, tiny_model("F32"), {}, true).optimizer ==
         4 * 348 * 4 + 2 * 348 * 4);
+  // Of two ranks each keeps half of the moments; the version that is sent is the head's alone.
+  NodeSpec other;
+  other.seats.ranks = 1;
+  config.cluster.nodes = {other};
+  CHECK(estimate_memory(config, tiny_model("F32"), {}, true).optimizer ==
+        4 * 348 * 4 + 2 * 348 * 4 / 2);
+  CHECK(estimate_memory(config, tiny_model("F32"), other.seats, false).optimizer ==
+        3 * 348 * 4 + 2 * 348 * 4 / 2);
   // Without a number of blocks: whole contexts, 3 blocks of 16 for 40 tokens.
   config.engine.kv_blocks = 0;
   config.engine.max_sequences = 7;
@@ -168,16 +178,17 @@ TEST_CASE("a placement is shown as a table with the commands, and as JSON") {
               "cluster.nodes=[{name=\"gen0\",generators=2,devices=[\"cuda:0\",\"cuda:1\"]}]"});
   const std::vector<MemoryEstimate> memory = {{1 << 20, 0, 3 << 20},
                                               {1 << 20, int64_t{5} << 30, 0}};
-  CHECK(placement_table(placement, memory) ==
-        "node  host       port  generators  tracers  builders  devices        weights  cache    "
-        "learner  memory\n"
-        "head  127.0.0.1  4000  0           1        1         -              1 MiB    0 MiB    "
-        "3 MiB    4 MiB\n"
-        "gen0  127.0.0.1  any   2           0        0         cuda:0 cuda:1  1 MiB    5.0 GiB  "
-        "0 MiB    5.0 GiB\n"
-        "\n"
-        "head: '/opt/trace wise' node\n"
-        "gen0: '/opt/trace wise' node\n");
+  CHECK(
+      placement_table(placement, memory) ==
+      "node  host       port  generators  tracers  builders  ranks  devices        weights  cache "
+      "   learner  memory\n"
+      "head  127.0.0.1  4000  0           1        1         0      -              1 MiB    0 MiB "
+      "   3 MiB    4 MiB\n"
+      "gen0  127.0.0.1  any   2           0        0         0      cuda:0 cuda:1  1 MiB    5.0 "
+      "GiB  0 MiB    5.0 GiB\n"
+      "\n"
+      "head: '/opt/trace wise' node\n"
+      "gen0: '/opt/trace wise' node\n");
   const auto json = nlohmann::json::parse(placement_json(placement, memory));
   REQUIRE(json["nodes"].size() == 2);
   CHECK(json["nodes"][0]["port"] == 4000);
@@ -185,6 +196,50 @@ TEST_CASE("a placement is shown as a table with the commands, and as JSON") {
   CHECK(json["nodes"][1]["command"] == nlohmann::json({"/opt/trace wise", "node"}));
   CHECK(json["nodes"][1]["seats"]["generators"] == 2);
   CHECK(json["nodes"][1]["memory"]["kv_cache"] == int64_t{5} << 30);
+}
+
+TEST_CASE("nodes whose generators are on GPUs take part in NCCL where the learner is on one") {
+  const std::string nodes =
+      "cluster.nodes=[{name=\"gen0\",generators=2,devices=[\"cpu\",\"cuda:1\"]},"
+      "{name=\"gen1\",generators=1},{name=\"tr0\",tracers=1}]";
+  const auto devices = [&](const std::string& weights, const std::string& learner) {
+    Words devices;
+    for (const PlacedNode& node :
+         placed({"cluster.topology=local", "cluster.weights=" + weights,
+                 "trainer.device=" + learner, "engine.device=cuda:3", nodes})
+             .nodes) {
+      devices.push_back(node.weights.nccl_device);
+    }
+    return devices;
+  };
+  CHECK(devices("nccl", "cuda:0") == Words{"cuda:0", "cuda:1", "cuda:3", ""});
+  CHECK(devices("nccl", "cpu") == Words{"", "", "", ""});
+  CHECK(devices("tcp", "cuda:0") == Words{"", "", "", ""});
+  // Left open, it is a matter of what this build can.
+  CHECK(devices("auto", "cuda:0") ==
+        (has_nccl() ? Words{"cuda:0", "cuda:1", "cuda:3", ""} : Words{"", "", "", ""}));
+}
+
+TEST_CASE("weights by NCCL that cannot be are refused by a sentence that says why") {
+  const auto refusal = [](const std::string& learner, const std::string& devices) -> std::string {
+    const Config config =
+        loaded({"cluster.topology=local", "cluster.weights=nccl", "trainer.device=" + learner,
+                "cluster.nodes=[{name=\"gen0\",generators=1,devices=[\"" + devices + "\"]}]"});
+    const auto placement = place(config, kHere);
+    REQUIRE(placement.ok());
+    const auto checked = check_weights(config, *placement);
+    return checked.ok() ? "" : checked.error().message;
+  };
+  CHECK(refusal("cpu", "cuda:0") ==
+        "cluster.weights = \"nccl\" needs the learner on a GPU, but trainer.device is cpu; take "
+        "auto or tcp");
+  CHECK(refusal("cuda:0", "cpu") ==
+        "cluster.weights = \"nccl\" needs a GPU on every node with generators, but node gen0 has "
+        "none of them on one; take auto or tcp");
+  CHECK(refusal("cuda:0", "cuda:1") ==
+        (has_nccl() ? ""
+                    : "cluster.weights = \"nccl\" is for builds with CUDA, which this one is not; "
+                      "take auto or tcp"));
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ int train(const std::shared_ptr<RankGroup>& group, const std::filesystem::path& 
   if (!trainer.ok()) return failed(trainer.error());
   FileRankStore store(dir);
   for (int i = 0; i < batches; ++i) {
-    const auto report = (*trainer)->train(ranks_batch(i % 100), 0.1 * i, dir);
+    const auto report = (*trainer)->train(ranks_batch(i % 100), 0, 0.1 * i, dir);
     if (!report.ok()) return failed(report.error());
     if (i == 4 && group->rank() == 0) (void)store.set("trained", "5 updates");
   }
@@ -68,7 +68,7 @@ int measure(const std::shared_ptr<RankGroup>& group, int64_t bucket_bytes) {
   double best = std::numeric_limits<double>::infinity(), waited = 0;
   for (int i = 0; i < 12; ++i) {
     const auto begin = std::chrono::steady_clock::now();
-    const auto report = (*trainer)->train(batch, 0, ".");
+    const auto report = (*trainer)->train(batch, 0, 0, ".");
     if (!report.ok()) return failed(report.error());
     const auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin);
     if (seconds.count() > best) continue;

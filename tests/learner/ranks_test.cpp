@@ -50,7 +50,7 @@ Trained train_ranks(int size, const TrainerOptions& options, const ModelConfig& 
 auto training(int batches, const std::filesystem::path& file) {
   return [=](int rank, Trainer& trainer, Trained& trained) -> Result<void> {
     for (int i = 0; i < batches; ++i) {
-      TW_ASSIGN(TrainReport report, trainer.train(ranks_batch(i), 0.1 * i, file.parent_path()));
+      TW_ASSIGN(TrainReport report, trainer.train(ranks_batch(i), 0, 0.1 * i, file.parent_path()));
       trained.reports.push_back(std::move(report));
     }
     return trainer.save_optimizer(rank == 0 ? file : "/nowhere/at/all");
@@ -211,7 +211,7 @@ TEST_CASE("two ranks' checkpoint resumes with 4, 2 and 1 ranks where it was") {
         size, options, config, start, [&](int rank, Trainer& trainer, Trained&) -> Result<void> {
           TW_TRY(trainer.restore(rank == 0 ? saved.weights : nullptr,
                                  rank == 0 ? dir / "saved" : "/nowhere/at/all"));
-          for (int i = 3; i < 5; ++i) TW_TRY(trainer.train(ranks_batch(i), 0.1 * i, dir.path()));
+          for (int i = 3; i < 5; ++i) TW_TRY(trainer.train(ranks_batch(i), 0, 0.1 * i, dir.path()));
           return trainer.save_optimizer(dir / "resumed");
         });
     REQUIRE(resumed.error == "");
@@ -246,12 +246,12 @@ TEST_CASE("a loss that is not finite on one rank skips the update on all, and st
   std::vector<uint64_t> skipped(2);
   std::vector<WeightsPtr> weights(2);
   train_ranks(2, options, config, start, [&](int rank, Trainer& trainer, Trained&) -> Result<void> {
-    TW_ASSIGN(const TrainReport report, trainer.train(bad, 0, dir.path()));
+    TW_ASSIGN(const TrainReport report, trainer.train(bad, 0, 0, dir.path()));
     skipped[rank] = report.skipped_updates;
     weights[rank] = trainer.weights(0);
-    TW_TRY(trainer.train(ranks_batch(1), 0, dir.path()));  // a good one between
-    TW_TRY(trainer.train(bad, 0, dir.path()));
-    const auto stopped = trainer.train(bad, 0, dir / std::to_string(rank));
+    TW_TRY(trainer.train(ranks_batch(1), 0, 0, dir.path()));  // a good one between
+    TW_TRY(trainer.train(bad, 0, 0, dir.path()));
+    const auto stopped = trainer.train(bad, 0, 0, dir / std::to_string(rank));
     messages[rank] = stopped.ok() ? "" : stopped.error().message;
     return {};
   });
@@ -281,7 +281,7 @@ TEST_CASE("ranks with another model, other options or another batch are told, no
     const auto trainer =
         make_trainer(ranks_options(), config, testing::random_weights(config, 3), *group);
     if (!trainer.ok()) return;
-    const auto trained = (*trainer)->train(ranks_batch(rank), 0, dir.path());
+    const auto trained = (*trainer)->train(ranks_batch(rank), 0, 0, dir.path());
     batch_told[rank] = trained.ok() ? "" : trained.error().message;
   });
   for (const std::string& message : batch_told)

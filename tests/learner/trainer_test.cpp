@@ -143,7 +143,7 @@ TEST_CASE("losses and gradients equal PyTorch's to 1e-4 for every term and aggre
       options.optimizer.beta1 = 0;
       options.optimizer.max_grad_norm = 0;
       auto trainer = moved_trainer(options, model, dir.path());
-      const auto report = trainer->train(golden_groups(golden), 0, dir.path());
+      const auto report = trainer->train(golden_groups(golden), 0, 0, dir.path());
       REQUIRE(report.ok());
       CHECK(metric(*report, "train/loss") == Approx(c["loss"].get<double>()).margin(1e-5));
       REQUIRE(trainer->save_optimizer(dir.path() / "state.safetensors").ok());
@@ -169,7 +169,7 @@ TEST_CASE("two AdamW updates with clipping and decay give PyTorch's weights") {
   options.optimizer.max_grad_norm = update["max_grad_norm"];
   auto trainer = moved_trainer(options, model, dir.path());
   for (const double norm : update["grad_norms"]) {
-    const auto report = trainer->train(golden_groups(golden), 0, dir.path());
+    const auto report = trainer->train(golden_groups(golden), 0, 0, dir.path());
     REQUIRE(report.ok());
     CHECK(metric(*report, "train/grad_norm") == Approx(norm).epsilon(1e-4));
   }
@@ -216,6 +216,44 @@ TEST_CASE("supervised loss is the weighted mean of the response's cross entropy"
   CHECK(after < before - 0.5);
 }
 
+TEST_CASE("the alarm sees rollouts that the learner's own weights sampled from end to end") {
+  const Model model = load_model();
+  const TempDir dir;
+  TrainerOptions options;
+  options.loss.importance_cap = 1.2;
+  auto groups = golden_groups(read_json("golden.json"));
+  for (SampleGroup& group : groups)
+    for (uint64_t& version : group.rollouts[0].versions) version = 4;
+  const auto train = [&](uint64_t version) {
+    auto trainer = make_trainer(options, model.config, model.start);
+    auto report = (*trainer)->train(groups, version, 0, dir.path());
+    REQUIRE(report.ok());
+    CHECK(has_metric(*report, "train/behaviour_ratio_max"));
+    CHECK(metric(*report, "train/effective_sample_share") <= 1);
+    return std::move(*report);
+  };
+  // The golden file's behaviour is nobody's: the gap is large.
+  const TrainReport fresh = train(4);
+  CHECK(metric(fresh, "train/fresh_logprob_gap_mean") ==
+        Approx(metric(fresh, "train/logprob_gap_mean")));
+  CHECK(metric(fresh, "train/fresh_logprob_gap_mean") > options.logprob_gap_alarm);
+  CHECK(metric(fresh, "train/logprob_gap_alarm") == 1);
+  REQUIRE(fresh.warnings.size() == 1);
+  CHECK_THAT(fresh.warnings[0], Catch::Contains("trainer.logprob_gap_alarm = 0.05"));
+  // Tokens of older weights differ rightly.
+  const TrainReport stale = train(5);
+  CHECK(stale.warnings.empty());
+  CHECK_FALSE(has_metric(stale, "train/logprob_gap_alarm"));
+  CHECK(metric(stale, "train/logprob_gap_max") == metric(fresh, "train/logprob_gap_max"));
+  // So may those that go on from what older weights have left in the cache.
+  for (SampleGroup& group : groups) group.rollouts[0].versions.back() = 5;
+  CHECK_FALSE(has_metric(train(5), "train/logprob_gap_alarm"));
+  options.logprob_gap_alarm = 0;
+  for (SampleGroup& group : groups)
+    for (uint64_t& version : group.rollouts[0].versions) version = 5;
+  CHECK(train(5).warnings.empty());
+}
+
 TEST_CASE(
     "an update that is not finite is skipped, counted, and after several the batch is dumped") {
   const Model model = load_model();
@@ -228,13 +266,13 @@ TEST_CASE(
   const uint64_t before = (*trainer)->weights(0)->manifest().checksum;
   groups[0].rollouts[0].advantages[0] = std::numeric_limits<float>::infinity();
   for (int i = 0; i < 2; ++i) {
-    const auto report = (*trainer)->train(groups, 0, dir.path());
+    const auto report = (*trainer)->train(groups, 0, 0, dir.path());
     REQUIRE(report.ok());
     CHECK(report->skipped_updates == 1);
     CHECK_FALSE(has_metric(*report, "train/loss"));
   }
   CHECK((*trainer)->weights(0)->manifest().checksum == before);
-  const auto stopped = (*trainer)->train(groups, 0, dir.path());
+  const auto stopped = (*trainer)->train(groups, 0, 0, dir.path());
   REQUIRE_FALSE(stopped.ok());
   CHECK(stopped.error().message.find("3 updates in a row") != std::string::npos);
   std::ifstream dump(dir.path() / "bad_batch.jsonl");
@@ -251,15 +289,15 @@ TEST_CASE("a trainer restored from its checkpoint goes on to the same bits") {
   options.seed = 5;
   const auto groups = golden_groups(read_json("golden.json"));
   auto straight = make_trainer(options, model.config, model.start);
-  for (int i = 0; i < 3; ++i) REQUIRE((*straight)->train(groups, 0, dir.path()).ok());
+  for (int i = 0; i < 3; ++i) REQUIRE((*straight)->train(groups, 0, 0, dir.path()).ok());
 
   auto first = make_trainer(options, model.config, model.start);
-  REQUIRE((*first)->train(groups, 0, dir.path()).ok());
+  REQUIRE((*first)->train(groups, 0, 0, dir.path()).ok());
   const WeightsPtr saved = (*first)->weights(1);
   REQUIRE((*first)->save_optimizer(dir.path() / "o.safetensors").ok());
   auto second = make_trainer(options, model.config, model.start);
   REQUIRE((*second)->restore(saved, dir.path() / "o.safetensors").ok());
-  for (int i = 0; i < 2; ++i) REQUIRE((*second)->train(groups, 0, dir.path()).ok());
+  for (int i = 0; i < 2; ++i) REQUIRE((*second)->train(groups, 0, 0, dir.path()).ok());
   CHECK((*second)->weights(3)->manifest().checksum == (*straight)->weights(3)->manifest().checksum);
 }
 

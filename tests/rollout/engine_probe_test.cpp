@@ -6,21 +6,6 @@
 using namespace tracewise;
 using namespace tracewise::testing;
 
-namespace {
-
-ProbeRequest score_request(const Rollout& r, std::vector<int32_t> ends) {
-  ProbeRequest request;
-  request.key = r.key;
-  request.sample = r.sample;
-  request.lease = r.lease;
-  request.prefix_ends = std::move(ends);
-  request.probe_tokens = {3, 4};
-  request.target_tokens = {5, 6, 7};
-  return request;
-}
-
-}  // namespace
-
 TEST_CASE(
     "probes on the live cache equal scoring each prefix from scratch, before and after expiry") {
   for (const bool expired : {false, true}) {
@@ -75,7 +60,7 @@ TEST_CASE("tokens from elsewhere are probed like a rollout, by prefilling them, 
   REQUIRE(probes.size() == 2);
   CHECK_FALSE(probes[1].failure.failed());
   CHECK(probes[1].prefilled_again);
-  CHECK(probes[1].probe_tokens == 9 + 10 + 12 + 12);  // prefixes and tails
+  CHECK(probes[1].probe_tokens == 12 + 12);  // the longest prefix, and tails
   REQUIRE(probes[1].target_logprobs.size() == 9);
   for (size_t i = 0; i < 9; ++i)
     CHECK(probes[1].target_logprobs[i] == Approx(probes[0].target_logprobs[i]).margin(1e-5));

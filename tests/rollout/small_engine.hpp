@@ -39,6 +39,18 @@ inline GroupTask task(uint64_t group, uint32_t samples, int64_t prompt = 9, int3
   return t;
 }
 
+// A probe of the rollout's lease: two probe tokens and three target tokens behind each prefix.
+inline ProbeRequest score_request(const Rollout& r, std::vector<int32_t> ends) {
+  ProbeRequest request;
+  request.key = r.key;
+  request.sample = r.sample;
+  request.lease = r.lease;
+  request.prefix_ends = std::move(ends);
+  request.probe_tokens = {3, 4};
+  request.target_tokens = {5, 6, 7};
+  return request;
+}
+
 using SampleKey = std::pair<uint64_t, uint32_t>;
 
 // Steps until nothing comes any more; rollouts by (group, sample), probes appended to `probes`.
@@ -65,9 +77,9 @@ inline std::vector<int32_t> whole(const Rollout& r) {
   return tokens;
 }
 
-inline std::vector<float> scored(const std::vector<int32_t>& tokens) {
+inline std::vector<float> scored(const std::vector<int32_t>& tokens, uint32_t weights_seed = 1) {
   Decoder decoder(tiny_model(), Decoder::Mode::kInference, at::kCPU);
-  REQUIRE(decoder.load(*random_weights(tiny_model(), 1)).ok());
+  REQUIRE(decoder.load(*random_weights(tiny_model(), weights_seed)).ok());
   const std::vector<std::vector<int32_t>> one = {tokens};
   return score_sequences(decoder, one, 4096)[0];
 }

@@ -1,11 +1,13 @@
 // A sender with its receivers, for the tests of every transport.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "tests/transport/fake_nccl.hpp"
 #include "tests/transport/run_of_nodes.hpp"
 #include "transport/checksum.hpp"
 #include "transport/chunk_wire.hpp"
@@ -36,12 +38,13 @@ inline bool same(const WeightsBuffer& a, const WeightsBuffer& b) {
 inline TimePoint soon() { return in_ms(10000); }
 inline const TimePoint kPast{};
 
-// "local", "shm" or "tcp": a learner, at node "head" where it has a node, and `receivers`
-// generators. The last two go through a live door on loopback.
+// "local", "shm", "tcp" or "nccl": a learner, at node "head" where it has a node, and `receivers`
+// generators. The last three go through a live door on loopback; by "nccl" all of these receivers
+// have joined, on a GPU of their node's name each.
 class Exchange {
  public:
   explicit Exchange(const std::string& transport, size_t receivers = 1,
-                    const WeightsServerOptions& server = {})
+                    const WeightsServerOptions& server = {}, NcclSenderOptions casting = {})
       : transport_(transport) {
     if (transport == "local") {
       sender = make_local_sender(local_);
@@ -54,9 +57,23 @@ class Exchange {
       sending.host = "127.0.0.1";
       sending.shm = transport == "shm";
       sending.server = server;
-      sender = good(make_node_sender(*door, sending));
+      std::unique_ptr<NcclSender> nccl;
+      if (transport == "nccl") {
+        casting.bucket_bytes = 16000;  // 100,000 bytes are 7 buckets
+        nccl = good(NcclSender::start(FakeFabric::open(fabric, "head"), casting));
+        nccl_sender = nccl.get();
+      }
+      sender = good(make_node_sender(*door, sending, std::move(nccl)));
     }
     for (size_t i = 0; i < receivers; ++i) add_receiver();
+    if (nccl_sender != nullptr) join_all();
+  }
+  ~Exchange() {
+    receivers.clear();
+    members.clear();
+    sender.reset();
+    CHECK(fabric->violations() == std::vector<std::string>{});
+    CHECK(fabric->open_comms() == 0);
   }
 
   WeightsReceiver& add_receiver(const TcpReceiverOptions& tcp = small_chunks()) {
@@ -66,6 +83,7 @@ class Exchange {
     } else {
       NodeReceiverOptions options;
       options.tcp = tcp;
+      if (nccl_sender != nullptr) options.nccl = add_member(node, node);
       receivers.push_back(make_node_receiver(run.context(node), RunOfNodes::hello(node), options));
     }
     return *receivers.back();
@@ -80,14 +98,54 @@ class Exchange {
     return options;
   }
 
-  // Publishes and says so, as the learner does.
+  std::shared_ptr<NcclMember> add_member(const std::string& node, const std::string& gpu) {
+    members.push_back(good(NcclMember::start(run.context(node), RunOfNodes::hello(node),
+                                             FakeFabric::open(fabric, gpu), {})));
+    return members.back();
+  }
+
+  // Has the receivers fetch version 0, by which they join.
+  void join_all() {
+    const WeightsReady ready = publish(version_of(0));
+    for (const auto& receiver : receivers) good(receiver->fetch(ready, soon()));
+    REQUIRE(eventually([&] { return nccl_sender->status().members == receivers.size(); }));
+    settle(ready.manifest);
+  }
+
+  // Publishes and says so, as the learner does; what is broadcast is over when it returns.
   WeightsReady publish(const WeightsBuffer& weights) {
-    return {weights.manifest, good(sender->publish(weights, soon()))};
+    WeightsReady ready{weights.manifest, good(sender->publish(weights, soon()))};
+    settle(ready.manifest);
+    return ready;
+  }
+
+  // Aborts at the learner; who has joined knows it when it returns.
+  void abort(uint64_t epoch) {
+    sender->abort(epoch);
+    WeightsManifest end;
+    end.epoch = epoch;
+    end.version = UINT64_MAX;
+    settle(end);
+  }
+
+  void settle(const WeightsManifest& moment) {
+    if (nccl_sender == nullptr) return;
+    REQUIRE(eventually([&] {
+      const bool busy = nccl_sender->status().busy;
+      return !busy && std::ranges::all_of(members, [&](const auto& member) {
+        const NcclMemberStatus now = member->status();
+        return !now.joined ||
+               std::pair(now.epoch, now.version) >= std::pair(moment.epoch, moment.version);
+      });
+    }));
   }
 
   const RunOfNodes run;
+  const std::shared_ptr<FakeFabric> fabric = std::make_shared<FakeFabric>();
   std::unique_ptr<Door> door;
   std::unique_ptr<WeightsSender> sender;
+  NcclSender* nccl_sender = nullptr;                 // the sender has it
+  std::vector<std::shared_ptr<NcclMember>> members;  // shared with the receivers
   std::vector<std::unique_ptr<WeightsReceiver>> receivers;
 
  private:

@@ -6,8 +6,8 @@
 #include <iostream>
 
 #include "messages/codec.hpp"
-#include "tests/process.hpp"
 #include "tests/transport/exchange.hpp"
+#include "tests/transport/other_process.hpp"
 #include "transport/segment_pool.hpp"
 
 namespace tracewise {
@@ -33,53 +33,11 @@ ErrorClass error_of(const Result<WeightsBuffer>& mapped) {
   return mapped.error().error_class;
 }
 
-// This binary once more, as the process that the hidden test case `name` is; `input` on its
-// standard input.
-struct OtherProcess {
-  OtherProcess(const std::string& name, const std::string& input)
-      : process({"/proc/self/exe", name}, dir / "other", dir.put("in", input).string()) {}
-  // Its first line, once it is written.
-  std::string line() {
-    REQUIRE(eventually([&] {
-      return process.out().find("tracewise:") != std::string::npos &&
-             process.out().find('\n', process.out().find("tracewise:")) != std::string::npos;
-    }));
-    const std::string out = process.out();
-    const size_t start = out.find("tracewise:") + 10;
-    return out.substr(start, out.find('\n', start) - start);
-  }
-  void kill() {
-    process.signal(SIGKILL);
-    CHECK(process.wait() == 128 + SIGKILL);
-  }
-
-  TempDir dir;
-  Process process;
-};
-
-std::string hex(const std::string& bytes) {
-  std::string out;
-  for (const char c : bytes) {
-    out += "0123456789abcdef"[static_cast<unsigned char>(c) >> 4];
-    out += "0123456789abcdef"[static_cast<unsigned char>(c) & 15];
-  }
-  return out;
-}
-std::string unhex(const std::string& text) {
-  std::string out;
-  for (size_t i = 0; i + 1 < text.size(); i += 2) {
-    out += static_cast<char>(std::stoi(text.substr(i, 2), nullptr, 16));
-  }
-  return out;
-}
-
 WeightsReady ready_in(const std::string& text) {
   WeightsReady ready;
   good(decode(unhex(text), ready));
   return ready;
 }
-
-void say(const std::string& line) { std::cout << "tracewise:" << line << std::endl; }
 
 std::vector<std::string> named_shared_memory() {
   std::vector<std::string> names;

@@ -1,0 +1,67 @@
+#include "actors/control_desk.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/scoped_actor.hpp>
+#include <map>
+#include <utility>
+
+#include "actors/shell.hpp"
+
+namespace tracewise {
+namespace {
+
+// Of each of two actors; one that writes to a slow disk may take a while.
+constexpr std::chrono::seconds kActorLimit{2};
+
+// What `actor` answers to `message`.
+template <class Reply, class Actor, class... Ts>
+Result<Reply> ask_actor(caf::actor_system& system, const Actor& actor, const Ts&... message) {
+  Result<Reply> reply = Error{ErrorClass::kDeadline, "the run is busy or ending: ask again"};
+  caf::scoped_actor self(system);
+  self->request(actor, kActorLimit, message...)
+      .receive([&](Reply& got) { reply = std::move(got); }, [](const caf::error&) {});
+  return reply;
+}
+
+}  // namespace
+
+std::string ControlDesk::answer(const std::string& request, const std::string& peer) const {
+  return to_text(carry_out(request, peer));
+}
+
+ControlAnswer ControlDesk::carry_out(const std::string& request, const std::string& peer) const {
+  if (peer != kOperatorName) {
+    return bad_input("node " + peer + " may not ask: only who has the run's secrets may");
+  }
+  TW_ASSIGN(const ControlRequest asked, control_request(request));
+  if (asked.kind == ControlRequest::Kind::kDrain) TW_TRY(drain(asked.node));
+  return nodes();
+}
+
+Result<void> ControlDesk::drain(const std::string& node) const {
+  if (node == head_.name)
+    return bad_input("the head cannot be drained; a signal to its launcher stops the run");
+  TW_ASSIGN(const Outcome outcome,
+            ask_actor<Outcome>(*system_, supervisor_, drain_atom::value, node));
+  if (!outcome.ok) return to_error(outcome);
+  return {};
+}
+
+ControlAnswer ControlDesk::nodes() const {
+  TW_ASSIGN(auto nodes,
+            ask_actor<std::vector<NodeStatus>>(*system_, supervisor_, status_atom::value));
+  nodes.front().node = head_.name;
+  nodes.front().host = head_.host;
+  TW_ASSIGN(const auto work,
+            ask_actor<std::vector<SeatWork>>(*system_, coordinator_, status_atom::value));
+  std::map<Seat, SeatWork> by_seat;
+  for (const SeatWork& of_seat : work) by_seat[of_seat.seat] = of_seat;
+  for (NodeStatus& node : nodes) {
+    for (SeatWork& seat : node.seats) {
+      if (const auto found = by_seat.find(seat.seat); found != by_seat.end()) seat = found->second;
+    }
+  }
+  return nodes;
+}
+
+}  // namespace tracewise

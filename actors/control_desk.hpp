@@ -1,0 +1,36 @@
+// Answers what an operator asks the head: see control.hpp.
+#pragma once
+
+#include <caf/fwd.hpp>
+#include <string>
+
+#include "actors/signatures.hpp"
+
+namespace tracewise {
+
+class ControlDesk {
+ public:
+  // `system` outlives the desk; `head` is the head's own address.
+  ControlDesk(caf::actor_system* system, SupervisorActor supervisor, CoordinatorActor coordinator,
+              NodeAddress head)
+      : system_(system),
+        supervisor_(std::move(supervisor)),
+        coordinator_(std::move(coordinator)),
+        head_(std::move(head)) {}
+
+  // The answer's text for the request of the node that a certificate calls `peer`. Blocks until the
+  // actors answer, for 4 s at most. One thread at a time.
+  std::string answer(const std::string& request, const std::string& peer) const;
+
+ private:
+  ControlAnswer carry_out(const std::string& request, const std::string& peer) const;
+  ControlAnswer nodes() const;
+  Result<void> drain(const std::string& node) const;
+
+  caf::actor_system* system_;
+  SupervisorActor supervisor_;
+  CoordinatorActor coordinator_;
+  NodeAddress head_;
+};
+
+}  // namespace tracewise

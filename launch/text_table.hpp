@@ -1,0 +1,13 @@
+// Rows of text as a table for a terminal.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace tracewise {
+
+// Columns as wide as their widest cell, two spaces between them, a line a row. Equally many cells a
+// row; one row at least.
+std::string aligned(const std::vector<std::vector<std::string>>& rows);
+
+}  // namespace tracewise

@@ -1,0 +1,38 @@
+#include "actors/control.hpp"
+
+#include <catch2/catch.hpp>
+
+namespace tracewise {
+namespace {
+
+TEST_CASE("what an operator asks and is told survives its way as text") {
+  const ControlRequest drain{ControlRequest::Kind::kDrain, "gen0"};
+  CHECK(control_request(to_text(drain)).value() == drain);
+  CHECK(control_request(to_text(ControlRequest{})).value() == ControlRequest{});
+
+  std::vector<NodeStatus> nodes(3);
+  nodes[0] = {"head", "h", NodeState::kReady, false, "", {{{Role::kBuilder, 0}, 2, 40}}};
+  nodes[1] = {"gen0", "a.b", NodeState::kSuspect, true, "it is silent", {}};
+  nodes[1].seats = {{{Role::kGenerator, 1}, 3, 7}, {{Role::kTracer, 4}, 0, 1}};
+  nodes[2] = {"gen1", "", NodeState::kLeft, false, "it was drained", {}};
+  CHECK(control_answer(to_text(ControlAnswer(nodes))).value() == nodes);
+
+  const auto refused = control_answer(to_text(ControlAnswer(bad_input("no node \"x\""))));
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().error_class == ErrorClass::kBadInput);
+  CHECK(refused.error().message == "no node \"x\"");
+}
+
+TEST_CASE("a text that is no request or answer is refused") {
+  for (const char* text : {"", "{}", "nodes", R"({"ask":"stop"})", R"({"ask":"drain"})"}) {
+    CHECK(control_request(text).error().message == "the head does not know this request");
+  }
+  for (const char* text : {"", "{}", R"({"nodes":[{}]})",
+                           R"({"nodes":[{"node":"a","host":"","state":"asleep","draining":false,)"
+                           R"("reason":"","seats":[]}]})"}) {
+    CHECK(control_answer(text).error().message == "the head's answer cannot be read");
+  }
+}
+
+}  // namespace
+}  // namespace tracewise
