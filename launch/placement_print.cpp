@@ -1,6 +1,5 @@
 #include "launch/placement_print.hpp"
 
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "launch/text_table.hpp"
@@ -8,14 +7,6 @@
 
 namespace tracewise {
 namespace {
-
-std::string bytes_text(int64_t bytes) {
-  char text[32];
-  const double mib = static_cast<double>(bytes) / (1 << 20);
-  std::snprintf(text, sizeof text, mib < 1024 ? "%.0f MiB" : "%.1f GiB",
-                mib < 1024 ? mib : mib / 1024);
-  return text;
-}
 
 std::string command_text(const std::vector<std::string>& argv) {
   std::string text;

@@ -1,6 +1,7 @@
 #include "launch/text_table.hpp"
 
 #include <algorithm>
+#include <cstdio>
 
 namespace tracewise {
 
@@ -17,6 +18,14 @@ std::string aligned(const std::vector<std::vector<std::string>>& rows) {
     out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
   }
   return out;
+}
+
+std::string bytes_text(int64_t bytes) {
+  char text[32];
+  const double mib = static_cast<double>(bytes) / (1 << 20);
+  std::snprintf(text, sizeof text, mib < 1024 ? "%.0f MiB" : "%.1f GiB",
+                mib < 1024 ? mib : mib / 1024);
+  return text;
 }
 
 }  // namespace tracewise

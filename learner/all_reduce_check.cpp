@@ -3,40 +3,17 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <utility>
 
+#include "learner/memory_rank_store.hpp"
 #include "learner/rank_group.hpp"
 
 namespace tracewise {
 namespace {
 
 constexpr int64_t kElements = int64_t{1} << 20;
-
-class SharedStore final : public RankStore {
- public:
-  Result<void> set(const std::string& key, const std::string& value) override {
-    const std::lock_guard lock(mutex_);
-    values_[key] = value;
-    changed_.notify_all();
-    return {};
-  }
-  Result<std::string> get(const std::string& key, TimePoint deadline) override {
-    std::unique_lock lock(mutex_);
-    if (!changed_.wait_until(lock, deadline, [&] { return values_.contains(key); }))
-      return Error{ErrorClass::kDeadline, "nobody set " + key};
-    return values_[key];
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::map<std::string, std::string> values_;
-};
 
 Result<AllReduceCheck> run_rank(const RankGroupOptions& options,
                                 const std::shared_ptr<RankStore>& store) {
@@ -68,7 +45,7 @@ Result<AllReduceCheck> caught(const RankGroupOptions& options,
 
 Result<AllReduceCheck> check_all_reduce(const std::vector<std::string>& devices, int64_t limit_ms) {
   TW_CHECK(devices.size() >= 2, "a sum over one rank shows nothing");
-  const auto store = std::make_shared<SharedStore>();  // shared by the ranks
+  const auto store = std::make_shared<MemoryRankStore>();  // shared by the ranks
   std::vector<Result<AllReduceCheck>> results(devices.size(), AllReduceCheck{});
   {
     std::vector<std::jthread> ranks;

@@ -18,14 +18,6 @@ constexpr double kCertificateSkewSeconds = 24 * 3600;
 constexpr int64_t kOpenFiles = 256, kOpenFilesPerNode = 16;
 constexpr int64_t kLeastFreeBytes = int64_t{64} << 20;
 
-std::string bytes_text(int64_t bytes) {
-  char text[32];
-  const double mib = static_cast<double>(bytes) / (1 << 20);
-  std::snprintf(text, sizeof text, mib < 1024 ? "%.0f MiB" : "%.1f GiB",
-                mib < 1024 ? mib : mib / 1024);
-  return text;
-}
-
 std::string seconds_text(double seconds) {
   char text[32];
   std::snprintf(text, sizeof text, "%.2f s", seconds);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/held_port.hpp"
+#include "tests/integration/other_build.hpp"
 #include "tests/integration/small_task.hpp"
 #include "tests/process_tree.hpp"
 
@@ -71,23 +72,6 @@ class FakeSsh {
  private:
   const std::string path_;
 };
-
-// A copy of the binary that is another build: its build id is another.
-fs::path other_build(const Task& task) {
-  const std::string version = run_tracewise({"--version"}).out;
-  const std::string build = version.substr(version.find("build ") + 6, 40);
-  std::string id;
-  for (size_t i = 0; i < build.size(); i += 2)
-    id += static_cast<char>(std::stoi(build.substr(i, 2), nullptr, 16));
-  std::string bytes = slurp(TRACEWISE_BINARY);
-  const auto at = bytes.find(id);
-  REQUIRE(at != std::string::npos);
-  bytes[at] = static_cast<char>(bytes[at] ^ 1);
-  const fs::path file = task / "other";
-  REQUIRE(write_file(file, bytes).ok());
-  fs::permissions(file, fs::perms::owner_all);
-  return file;
-}
 
 }  // namespace
 

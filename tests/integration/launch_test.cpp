@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/integration/launched_run.hpp"
+#include "tests/integration/other_build.hpp"
 
 using namespace tracewise;
 namespace fs = std::filesystem;
@@ -170,21 +171,6 @@ const Words kBySsh = {"cluster.topology=ssh", "cluster.head.host=127.0.0.1",
                       "cluster.nodes=[{name=\"gen0\",host=\"127.0.0.1\",generators=1},"
                       "{name=\"trace0\",host=\"127.0.0.1\",tracers=1}]"};
 
-// A copy of the binary that is another build: its build id is another.
-fs::path other_build(const Task& task, const std::string& build) {
-  std::string id;
-  for (size_t i = 0; i < build.size(); i += 2)
-    id += static_cast<char>(std::stoi(build.substr(i, 2), nullptr, 16));
-  std::string bytes = slurp(TRACEWISE_BINARY);
-  const auto at = bytes.find(id);
-  REQUIRE(at != std::string::npos);
-  bytes[at] = static_cast<char>(bytes[at] ^ 1);
-  const fs::path file = task / "other";
-  REQUIRE(write_file(file, bytes).ok());
-  fs::permissions(file, fs::perms::owner_all);
-  return file;
-}
-
 }  // namespace
 
 TEST_CASE("a run whose nodes are reached through ssh or srun gives the same weights") {
@@ -206,10 +192,9 @@ TEST_CASE("a run whose nodes are reached through ssh or srun gives the same weig
 TEST_CASE("another build's binary on a host is refused, and both builds are named") {
   const Task task;
   const FakeRemotes remotes(task);
-  const std::string version = run_tracewise({"--version"}).out;
-  const std::string build = version.substr(version.find("build ") + 6, 40);
+  const std::string build = own_build();
   Words sets = kBySsh;
-  sets.push_back("cluster.binary=" + other_build(task, build).string());
+  sets.push_back("cluster.binary=" + other_build(task).string());
   Process process(launch(task, "other-run", sets), task / "other-launch");
   CHECK(process.wait(std::chrono::seconds(20)) == 2);
   const std::string err = one_line(process);

@@ -1,50 +1,19 @@
-// Rank stores and rank groups for the tests: in memory for threads, in files for processes.
+// Rank groups for the tests, and a rank store in files for processes.
 #pragma once
 
-#include <condition_variable>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <map>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "learner/memory_rank_store.hpp"
 #include "learner/rank_group.hpp"
 #include "learner/rank_store.hpp"
 #include "tests/temp_dir.hpp"
 
 namespace tracewise {
-
-class MemoryRankStore final : public RankStore {
- public:
-  Result<void> set(const std::string& key, const std::string& value) override {
-    const std::lock_guard lock(mutex_);
-    values_[key] = value;
-    changed_.notify_all();
-    return {};
-  }
-  Result<std::string> get(const std::string& key, TimePoint deadline) override {
-    std::unique_lock lock(mutex_);
-    changed_.wait_until(lock, deadline, [&] { return closed_ || values_.contains(key); });
-    if (closed_) return Error{ErrorClass::kCancelled, "the store was closed"};
-    if (!values_.contains(key)) return Error{ErrorClass::kDeadline, "nobody set " + key};
-    return values_[key];
-  }
-  // Ends all waits.
-  void close() {
-    const std::lock_guard lock(mutex_);
-    closed_ = true;
-    changed_.notify_all();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::map<std::string, std::string> values_;
-  bool closed_ = false;
-};
 
 // One file a key in `dir`, renamed into place so that a reader sees all of it or nothing.
 class FileRankStore final : public RankStore {
