@@ -148,10 +148,12 @@ class ChaosRun {
   }
 
   void stop() {
+    const std::vector<ProcessMark> before = descendants(process_->pid());
     process_->signal(SIGINT);
     const int code = process_->wait(seconds(40));
     tell_restarts();
     expect(code == 130, "the launch ended with exit code " + std::to_string(code));
+    expect(count_alive(before) == 0, "the launcher left processes of its own host");
     await_end("the launch was stopped");
   }
 

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <random>
 #include <string>
 
@@ -33,5 +34,10 @@ int main(int argc, char** argv) {
   std::printf("chaos --faults %lu --seed %lu\n", faults, seed);
   const std::string no_lab = tracewise::HostLab::missing();
   if (!no_lab.empty()) std::printf("processes of this machine alone: %s\n", no_lab.c_str());
-  return tracewise::chaos_run(faults, seed, no_lab.empty()) ? 0 : 1;
+  try {
+    return tracewise::chaos_run(faults, seed, no_lab.empty()) ? 0 : 1;
+  } catch (const std::exception& failure) {
+    std::printf("%s\n", failure.what());
+    return 1;
+  }
 }

@@ -71,7 +71,8 @@ TEST_CASE("a signal stops a run within 10 s, with a checkpoint to go on from") {
 TEST_CASE("a second signal ends a run that cannot stop at once") {
   const Task task;
   REQUIRE(task.run("first", task.train("stuck", {"run.steps=1"})) == 0);
-  // The coordinator's first line in its log, of the stop, finds a full pipe that nobody reads.
+  // The line of the resumption fits into a pipe that nobody reads, the coordinator's of the stop
+  // doesn't.
   const fs::path log = task / "stuck/logs/node.log";
   fs::remove(log);
   REQUIRE(::mkfifo(log.c_str(), 0600) == 0);
@@ -79,6 +80,9 @@ TEST_CASE("a second signal ends a run that cannot stop at once") {
   REQUIRE(pipe >= 0);
   while (::write(pipe, "x", 1) == 1) {
   }
+  std::vector<char> page(4096);
+  REQUIRE(::read(pipe, page.data(), page.size()) == 4096);
+  REQUIRE(::write(pipe, page.data(), page.size() - 140) == 4096 - 140);
   Process process({TRACEWISE_BINARY, "train", "--resume", task / "stuck", "--set",
                    "run.steps=100000", "--set", "checkpoint.every_steps=0"},
                   task / "second");

@@ -113,7 +113,7 @@ TEST_CASE("an aborted epoch ends the waits of its receivers and later ones go on
 }
 
 TEST_CASE("a receiver that is ended leaves the others as they are") {
-  Exchange exchange(GENERATE("local", "shm", "tcp"), 2);
+  Exchange exchange(GENERATE("local", "shm", "tcp", "nccl"), 2);
   exchange.receivers[1]->abort(UINT64_MAX - 1);
   const WeightsBuffer version = version_of(1);
   const WeightsReady ready = exchange.publish(version);
