@@ -54,25 +54,6 @@ TEST_CASE("a run inside an allocation of Slurm gives the weights of one process 
   CHECK(wait_until([&] { return slurm.processes().empty(); }));
 }
 
-TEST_CASE(
-    "a launch outside an allocation runs as a job of Slurm, with the weights of one process") {
-  const SlurmLab slurm;
-  const Task task;
-  REQUIRE(task.run("one", task.train("one", {"optimizer.schedule=constant"})) == 0);
-  Words all = sets(kSteps);
-  all.push_back("cluster.slurm.job_options=[\"--nodes=1\",\"--ntasks=4\"]");
-  Words words = launch_words(task, "job", all);
-  words.push_back("--wait");
-  LaunchedRun run(task, "job", words);
-  const int code = run.process().wait(std::chrono::seconds(120));
-  INFO(run.all_logs() << slurp(task / "job/logs/job.log"));
-  REQUIRE(code == 0);
-  CHECK(run.process().out().find("is submitted: ") != std::string::npos);
-  CHECK(broken_rules(run.root(), {kSteps, 4, 0}) == "");
-  CHECK(task.weights("job") == task.weights("one"));
-  CHECK(wait_until([&] { return slurm.processes().empty(); }));
-}
-
 TEST_CASE("a job of Slurm that is cancelled ends with all its processes") {
   const SlurmLab slurm;
   const Task task;
