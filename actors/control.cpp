@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "messages/error_number.hpp"
+
 namespace tracewise {
 namespace {
 
@@ -70,12 +72,7 @@ json to_json(const std::vector<NodeStatus>& nodes) {
 }
 
 ControlAnswer answer_of(const json& j) {
-  if (j.contains("message")) {
-    const int error_class = j.at("class");
-    const bool known = error_class >= 0 && error_class <= static_cast<int>(ErrorClass::kInternal);
-    return Error{known ? static_cast<ErrorClass>(error_class) : ErrorClass::kInternal,
-                 j.at("message").get<std::string>()};
-  }
+  if (j.contains("message")) return error_of(j.at("class"), j.at("message").get<std::string>());
   std::vector<NodeStatus> nodes;
   for (const json& node : j.at(kNodes)) nodes.push_back(status_of(node));
   return nodes;

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "messages/error_number.hpp"
+
 namespace tracewise {
 namespace {
 
@@ -117,10 +119,7 @@ EndReport end_of(const json& j) {
     end.summary = summary_of(j["summary"]);
     return end;
   }
-  const int error_class = j.at("class");
-  const bool known = error_class >= 0 && error_class <= static_cast<int>(ErrorClass::kInternal);
-  end.error =
-      Error{known ? static_cast<ErrorClass>(error_class) : ErrorClass::kInternal, j.at("message")};
+  end.error = error_of(j.at("class"), j.at("message"));
   return end;
 }
 

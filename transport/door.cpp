@@ -129,7 +129,7 @@ class Door::Impl {
     }
   }
 
-  // Accepts one connection; false: the system refuses for now.
+  // Accepts one connection; false: the system has no room at the moment.
   bool take_guest() {
     SocketAddress address;
     address.length = sizeof address.storage;
@@ -145,7 +145,7 @@ class Door::Impl {
     return admit(std::move(socket), to_string(address));
   }
 
-  // Serves a new connection in a coroutine of its own; false: the system refuses for now.
+  // Serves a new connection in a coroutine of its own; false: the system has no room at the moment.
   bool admit(Fd socket, const std::string& from) {
     if (guests_.size() >= static_cast<size_t>(options_.max_pending)) evict_oldest();
     const auto guest = std::make_shared<Guest>(io_, context_.accepting(std::move(socket)), from);
