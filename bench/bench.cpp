@@ -65,8 +65,21 @@ std::string results_json(const std::vector<BenchResult>& results) {
   return list.dump(2) + "\n";
 }
 
+Result<std::filesystem::path> reference_python(const BenchOptions& options,
+                                               const std::string& kind) {
+  if (!options.python.empty()) return options.python;
+  const std::filesystem::path venv = options.source / "build" / ("venv-" + kind);
+  const std::string command = quoted((options.source / "scripts/make_venv").string()) + " " +
+                              quoted(venv.string()) + " " + quoted(kind);
+  if (std::system(command.c_str()) != 0)
+    return bad_input("'" + command + "' failed: the packages of the reference are not there");
+  return venv / "bin/python";
+}
+
 Result<double> run_reference(const BenchOptions& options, const std::vector<std::string>& words) {
-  std::string command = quoted(options.python.string()) + " " + quoted(options.script.string());
+  TW_ASSIGN(const std::filesystem::path python, reference_python(options, "reference"));
+  std::string command =
+      quoted(python.string()) + " " + quoted((options.source / "bench/reference.py").string());
   for (const std::string& word : words) command += " " + quoted(word);
   std::FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return io_error("cannot start " + command);
@@ -76,10 +89,8 @@ Result<double> run_reference(const BenchOptions& options, const std::vector<std:
   const int status = pclose(pipe);
   char* end = nullptr;
   const double value = std::strtod(text.c_str(), &end);
-  if (status != 0 || end == text.c_str() || !(value > 0)) {
-    return io_error("the reference '" + command +
-                    "' failed; './tracewise bench' installs what it needs");
-  }
+  if (status != 0 || end == text.c_str() || !(value > 0))
+    return io_error("the reference '" + command + "' failed");
   return value;
 }
 

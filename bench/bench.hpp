@@ -27,8 +27,8 @@ struct BenchResult {
 
 struct BenchOptions {
   std::filesystem::path dir;     // for the made-up model and data; emptied by nobody
-  std::filesystem::path python;  // interpreter with torch and transformers, for the references
-  std::filesystem::path script;  // bench/reference.py
+  std::filesystem::path source;  // the repository: references and what installs their packages
+  std::filesystem::path python;  // interpreter for the references; empty: a venv of `source`
   int threads = 1;               // of both sides
   int repetitions = 3;
 };
@@ -68,7 +68,12 @@ BenchResult summarise(std::string name, std::string unit, std::string reference,
                       const std::vector<double>& ours, const std::vector<double>& theirs,
                       bool less_is_better = false);
 
-// Runs `python script WORDS...` and reads the one number that it prints last.
+// An interpreter with the packages of a kind of scripts/make_venv, which installs them on first
+// use. kInput if that fails.
+Result<std::filesystem::path> reference_python(const BenchOptions& options,
+                                               const std::string& kind);
+
+// Runs bench/reference.py with WORDS... and reads the one number that it prints last.
 Result<double> run_reference(const BenchOptions& options, const std::vector<std::string>& words);
 
 }  // namespace tracewise::bench

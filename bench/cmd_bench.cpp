@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <thread>
 
 #include "bench/bench.hpp"
@@ -25,13 +26,28 @@ void print_result(const bench::BenchResult& r) {
   std::fflush(stdout);
 }
 
+// "decode, train, probe"
+std::string known_names() {
+  std::string list;
+  for (const bench::NamedBenchmark& b : bench::benchmarks())
+    list += (list.empty() ? "" : ", ") + std::string(b.name);
+  return list;
+}
+
+// The footer of --help.
+std::string described() {
+  std::string lines = "Benchmarks:\n";
+  for (const bench::NamedBenchmark& b : bench::benchmarks())
+    lines +=
+        "  " + std::string(b.name) + std::string(10 - std::strlen(b.name), ' ') + b.what + "\n";
+  return lines;
+}
+
 Result<void> check_names(const std::vector<std::string>& names) {
   for (const std::string& name : names) {
     bool known = false;
     for (const bench::NamedBenchmark& b : bench::benchmarks()) known = known || name == b.name;
-    if (!known)
-      return bad_input("there is no benchmark " + name +
-                       "; there are decode, train, probe, actors and weights");
+    if (!known) return bad_input("there is no benchmark " + name + "; there are " + known_names());
   }
   return {};
 }
@@ -43,13 +59,13 @@ int cmd_bench(const Args& args) {
                "tracewise bench");
   bench::BenchOptions options;
   options.dir = std::filesystem::path(TRACEWISE_BENCH_DIR);
-  options.python = std::filesystem::path(TRACEWISE_BENCH_PYTHON);
-  options.script = std::filesystem::path(TRACEWISE_SOURCE_DIR) / "bench/reference.py";
+  options.source = std::filesystem::path(TRACEWISE_SOURCE_DIR);
   options.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   std::vector<std::string> names;
   std::filesystem::path json;
   bool check = false;
-  app.add_option("names", names, "decode, train, probe, actors, weights; none: all");
+  app.add_option("names", names, known_names() + "; none: all");
+  app.footer(described());
   app.add_option("--json", json, "also write the results here")->type_name("FILE");
   app.add_option("--threads", options.threads, "compute threads of both sides")
       ->capture_default_str()
@@ -57,7 +73,8 @@ int cmd_bench(const Args& args) {
   app.add_option("--repetitions", options.repetitions, "of each benchmark")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
-  app.add_option("--python", options.python, "interpreter with torch and transformers");
+  app.add_option("--python", options.python,
+                 "interpreter for the references; left out: a venv in build/, made on first use");
   app.add_flag("--check", check, "exit code 3 if a goal is not met");
   if (const auto exit = parse_args(app, args)) return *exit;
 
