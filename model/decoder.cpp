@@ -118,10 +118,10 @@ Result<void> Decoder::load(const Weights& weights) {
   return {};
 }
 
-WeightsPtr Decoder::snapshot(uint64_t version) const {
+WeightsPtr Decoder::snapshot(uint64_t version, const AllocateWeights& allocate) const {
   WeightsManifest manifest = layout_;
   manifest.version = version;
-  auto bytes = allocate_weights(manifest.bytes);
+  auto bytes = allocate(manifest.bytes);
   c10::NoGradGuard no_gradient;
   at::from_blob(bytes.get(), flat_.sizes(), flat_.options().device(at::kCPU)).copy_(flat_);
   manifest.checksum = weights_checksum({bytes.get(), manifest.bytes});

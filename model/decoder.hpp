@@ -54,8 +54,8 @@ class Decoder {
   // Copies a version in; one that fails check() leaves the old weights.
   Result<void> load(const Weights& weights);
 
-  // Copies the parameters out as version `version`, checksum filled in.
-  WeightsPtr snapshot(uint64_t version) const;
+  // Copies the parameters out, into storage of `allocate`, as version `version`; checksum filled in.
+  WeightsPtr snapshot(uint64_t version, const AllocateWeights& allocate = allocate_weights) const;
 
   // kTraining: from now on each backward pass calls `added` for each parameter once, as soon as it
   // has added that parameter's gradient to elements [begin, begin + count) of flat_gradient(), in
