@@ -81,7 +81,7 @@ class Sync {
   // Seconds from publishing to the version's being usable.
   Result<double> run(WeightsBuffer weights) {
     weights.manifest.version = ++version_;
-    WeightsReady ready{weights.manifest, {}};
+    WeightsReady ready{weights.manifest, {}, {}};
     const TimePoint start = SteadyClock::now();
     TW_ASSIGN(ready.place, sender_->publish(std::move(weights), limit()));
     TW_ASSIGN(FetchedWeights got, receiver_->fetch(ready, limit()));

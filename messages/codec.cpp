@@ -308,12 +308,15 @@ void visit(V& v, Ref<V, WeightsPlace> r, v1::WeightsPlace& p) {
   SCALAR(host_id);
   SCALAR(pid);
   SCALAR(fd);
+  SCALAR(chunk_bytes);
+  ARRAY(chunk_checksums);
 }
 
 template <class V>
 void visit(V& v, Ref<V, WeightsReady> r, v1::WeightsReady& p) {
   MESSAGE(manifest);
   MESSAGE(place);
+  LIST(others);
 }
 
 template <class V>
@@ -329,12 +332,19 @@ void visit(V& v, Ref<V, WeightsPull> r, v1::WeightsPull& p) {
 }
 
 template <class V>
+void visit(V& v, Ref<V, WeightsShare> r, v1::WeightsShare& p) {
+  SCALAR(node);
+  SCALAR(bytes);
+}
+
+template <class V>
 void visit(V& v, Ref<V, WeightsDelivered> r, v1::WeightsDelivered& p) {
   SCALAR(version);
   SCALAR(epoch);
   SCALAR(generator);
   SCALAR(seconds);
   SCALAR(transport);
+  LIST(shares);
 }
 
 #undef SCALAR

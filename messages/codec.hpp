@@ -39,6 +39,7 @@ inline constexpr size_t kMaxMessageBytes = size_t{8} << 20;
   X(WeightsPlace)                 \
   X(WeightsReady)                 \
   X(WeightsPull)                  \
+  X(WeightsShare)                 \
   X(WeightsDelivered)
 
 // encode(): the record as its twin's bytes. kResource if they exceed kMaxMessageBytes. What
