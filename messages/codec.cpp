@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "messages/group_size.hpp"
 #include "messages/validate.hpp"
 #include "tracewise.pb.h"
 
@@ -377,10 +378,13 @@ void Decoder::list(std::vector<R>& field, Repeated& twin) {
     visit(*this, field[i], *twin.Mutable(static_cast<int>(i)));
 }
 
-Error too_large(const char* record, size_t bytes) {
+template <class R>
+constexpr size_t kMaxBytes = std::is_same_v<R, SampleGroup> ? kMaxGroupBytes : kMaxMessageBytes;
+
+Error too_large(const char* record, size_t bytes, size_t limit) {
   return {ErrorClass::kResource, std::string(record) + " of " + std::to_string(bytes) +
                                      " bytes exceeds a message's limit of " +
-                                     std::to_string(kMaxMessageBytes)};
+                                     std::to_string(limit)};
 }
 
 template <class Twin, class R>
@@ -389,7 +393,7 @@ Result<std::string> encode_as(const char* name, const R& record) {
   Encoder encoder;
   visit(encoder, record, twin);
   const size_t bytes = twin.ByteSizeLong();
-  if (bytes > kMaxMessageBytes) return too_large(name, bytes);
+  if (bytes > kMaxBytes<R>) return too_large(name, bytes, kMaxBytes<R>);
   std::string out;
   TW_CHECK(twin.SerializeToString(&out), "a proto3 message without required fields always writes");
   return out;
@@ -397,7 +401,7 @@ Result<std::string> encode_as(const char* name, const R& record) {
 
 template <class Twin, class R>
 Result<void> decode_as(const char* name, std::string_view bytes, R& out) {
-  if (bytes.size() > kMaxMessageBytes) return too_large(name, bytes.size());
+  if (bytes.size() > kMaxBytes<R>) return too_large(name, bytes.size(), kMaxBytes<R>);
   Twin twin;
   if (!twin.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return corrupt(std::string(name) + ": " + std::to_string(bytes.size()) +
