@@ -351,7 +351,6 @@ TEST_CASE("a node cannot join by a name that is not that of its certificate") {
   CHECK(refused.config.empty());
   CHECK(refused.nodes.empty());
   CHECK(contains(cluster.log(), "node 'gen7' asked to join as tr0 and was refused"));
-  CHECK(join_as(cluster, "gen7", {"gen7", "127.0.0.1", 1}).outcome.ok);
   // The name that was asked for in vain is still its owner's.
   cluster.start("tr0", {0, 1, 0});
   CHECK(cluster.end().ok());
