@@ -7,9 +7,9 @@ Reads a case a line, BYTES OUTSTANDING SECONDS, and answers it with a line of JS
 
 Ray has several ways to do this and none is the fastest everywhere, so the first time that a case comes each is
 tried, and the one with the most calls/s is measured from then on: a plain actor, one with 4 threads, or an async
-one; answers taken in order with ray.get, or as they come with ray.wait. On two cores the plain one with ray.get
-is the fastest with one call under way, the one with threads with 16 and 256; awaiting calls in an event loop
-of the caller, waiting for all calls at once, and 2 or 16 threads were tried as well and gave no more.
+one; answers taken in order with ray.get, or as they come with ray.wait. On two cores a plain actor and ray.get are
+mostly the fastest with one call under way, an actor with threads with 16 and 256. Awaiting the calls in an event
+loop, getting all of them at once, and 2 or 16 threads give no more.
 """
 import collections
 import json
@@ -23,6 +23,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import ray
 
 TRIAL_SECONDS = 0.5
+TRIALS = 2  # of each way; its better one counts
 now = time.perf_counter
 
 
@@ -92,7 +93,9 @@ def serve(answers):
         payload = os.urandom(int(size))
         case = (int(size), int(outstanding))
         if case not in best:
-            best[case] = max(ways, key=lambda way: measure(way, payload, case[1], TRIAL_SECONDS)["per_second"])
+            trials = [(measure(way, payload, case[1], TRIAL_SECONDS)["per_second"], way)
+                      for _ in range(TRIALS) for way in ways]
+            best[case] = max(trials, key=lambda trial: trial[0])[1]
         print(json.dumps(measure(best[case], payload, case[1], float(seconds))), file=answers, flush=True)
 
 
