@@ -104,10 +104,12 @@ def main():
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:  # short: sockets lie in it
-        ray.init(num_cpus=len(os.sched_getaffinity(0)), include_dashboard=False, log_to_driver=False,
-                 logging_level="error", _temp_dir=folder)
-        serve(answers)
-        ray.shutdown()
+        try:
+            ray.init(num_cpus=len(os.sched_getaffinity(0)), include_dashboard=False, log_to_driver=False,
+                     logging_level="error", _temp_dir=folder)
+            serve(answers)
+        finally:  # by SIGTERM too, or Ray's daemons would go on to write where the folder was
+            ray.shutdown()
 
 
 if __name__ == "__main__":
