@@ -5,15 +5,15 @@
 namespace tracewise {
 namespace {
 
-// Varints of up to 35 bits; floats.
-constexpr double kId = 5, kFloat = 4;
+constexpr double kToken = 4, kFloat = 4;
+constexpr double kVarint = 5;  // of up to 35 bits
 // Keys, lengths and the fields that a record has once.
 constexpr double kOnce = 1024;
 
 // Of a response token: its id, its log-probability, its version, its advantage.
-constexpr double kTrainedToken = kId + kFloat + kId + kFloat;
+constexpr double kTrainedToken = kToken + kFloat + kVarint + kFloat;
 // Likewise, with the log-probability without filters, and a step of its own with its value.
-constexpr double kTracedToken = kId + kFloat + kFloat + kId + kId + kFloat;
+constexpr double kTracedToken = kToken + kFloat + kFloat + kVarint + kVarint + kFloat;
 
 // The largest n in [0, most] for which `fits` holds, which it does up to some n.
 template <class Fits>
@@ -37,16 +37,16 @@ bool fits(const GroupShape& shape) {
 }  // namespace
 
 double largest_rollout_bytes(const GroupShape& shape) {
-  return kOnce + kId * static_cast<double>(shape.prompt_tokens) +
+  return kOnce + kToken * static_cast<double>(shape.prompt_tokens) +
          kTracedToken * static_cast<double>(shape.response_tokens);
 }
 
 double largest_group_bytes(const GroupShape& shape) {
   const auto prompt = static_cast<double>(shape.prompt_tokens);
   const auto response = static_cast<double>(shape.response_tokens);
-  const double rollout = kOnce + kId * prompt + kTrainedToken * response;
+  const double rollout = kOnce + kToken * prompt + kTrainedToken * response;
   // Prefix and chosen step are of one rollout, the rejected step of another.
-  const double pair = kOnce + kId * (prompt + 2 * response);
+  const double pair = kOnce + kToken * (prompt + 2 * response);
   return kOnce + static_cast<double>(shape.rollouts) * rollout +
          static_cast<double>(shape.pairs) * pair;
 }

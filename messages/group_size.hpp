@@ -8,7 +8,7 @@
 namespace tracewise {
 
 // A SampleGroup travels as a whole, and is the one record that may exceed kMaxMessageBytes
-// (codec.hpp): 64 rollouts of 32,768 tokens are 38 MB.
+// (codec.hpp): 64 rollouts of 32,768 tokens are 36 MB.
 inline constexpr size_t kMaxGroupBytes = size_t{64} << 20;
 
 struct GroupShape {
@@ -18,7 +18,7 @@ struct GroupShape {
   int64_t pairs = 0;            // StepPairs, at most
 };
 
-// Bytes of a TracedRollout and of a SampleGroup at most, for ids and versions below 2^35. As
+// Bytes of a TracedRollout and of a SampleGroup at most, for versions below 2^35. As
 // floating point, because a config may ask for more than any integer holds.
 double largest_rollout_bytes(const GroupShape& shape);
 double largest_group_bytes(const GroupShape& shape);

@@ -303,12 +303,12 @@ TEST_CASE("groups that could not be sent between nodes are refused when the conf
     return config.ok() ? "" : config.error().message;
   };
   CHECK(refusal({"run.group_size=64", "sampling.max_new_tokens=32768"}).empty());
-  // 18 bytes a token: 1000 * 32768 * 18 = 562 MiB, and 1 kB for each rollout.
+  // 17 bytes a token: 1000 * 32768 * 17 = 531 MiB, and 1 kB for each rollout.
   CHECK(
       refusal({"preference.max_pairs=0", "run.group_size=1000", "sampling.max_new_tokens=32768"}) ==
       "--set: run.group_size = 1000, sampling.max_new_tokens = 32768: a group may have 64 MiB as "
-      "a message between nodes, this one up to 563 MiB; take run.group_size = 113 or "
-      "sampling.max_new_tokens = 3671");
+      "a message between nodes, this one up to 532 MiB; take run.group_size = 120 or "
+      "sampling.max_new_tokens = 3887");
   CHECK_FALSE(refusal({"run.group_size=64", "sampling.max_new_tokens=32768",
                        "data.max_prompt_tokens=200000"})
                   .empty());
