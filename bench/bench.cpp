@@ -26,6 +26,7 @@ const std::vector<NamedBenchmark>& benchmarks() {
       {"probe", "value probes on the live cache against prefilling again", bench_probe},
       {"actors", "a run of the actors against a plain loop", bench_actors},
       {"weights", "weights between processes against memcpy and plain TLS sockets", bench_weights},
+      {"scale", "a head with 1,000 stub generators", bench_scale},
   };
   return all;
 }

@@ -18,7 +18,8 @@ struct BenchResult {
   std::string reference;  // what we are compared with
   double reference_value = 0;
   double ratio = 0;  // value / reference_value, or its inverse where less is better
-  double goal = 0;   // ratio wanted; at least, or with `at_most` at most
+  // Ratio wanted; at least, or with `at_most` at most. 0: none, it is told beside one that has one.
+  double goal = 0;
   bool at_most = false;
   double spread = 0;  // (largest - smallest) / median of the ratio's repetitions
 
@@ -56,6 +57,9 @@ Result<std::vector<BenchResult>> bench_actors(const BenchOptions& options);
 // GB/s of weights from a learner to a generator on this host, by shared memory against memcpy and
 // over TLS on loopback against plain TLS sockets.
 Result<std::vector<BenchResult>> bench_weights(const BenchOptions& options);
+
+// One head with 1,000 stub generators: the head's processor time, how long prompts take, memory.
+Result<std::vector<BenchResult>> bench_scale(const BenchOptions& options);
 
 // The list for scripts: [{"name", "value", "unit", "reference", "reference_value", "ratio",
 // "spread", "goal", "met"}].

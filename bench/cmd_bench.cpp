@@ -20,9 +20,11 @@ void print_header() {
 }
 
 void print_result(const bench::BenchResult& r) {
-  std::printf("%-28s %12.4g %12.4g %-10s %7.2f %7.0f%% %s%6.2f  %s%s\n", r.name.c_str(), r.value,
-              r.reference_value, r.unit.c_str(), r.ratio, 100 * r.spread, r.at_most ? "<" : ">",
-              r.goal, r.reference.c_str(), r.met() ? "" : "  (NOT MET)");
+  char goal[16] = "-";
+  if (r.goal > 0) std::snprintf(goal, sizeof goal, "%s%6.2f", r.at_most ? "<" : ">", r.goal);
+  std::printf("%-28s %12.4g %12.4g %-10s %7.2f %7.0f%% %7s  %s%s\n", r.name.c_str(), r.value,
+              r.reference_value, r.unit.c_str(), r.ratio, 100 * r.spread, goal, r.reference.c_str(),
+              r.met() ? "" : "  (NOT MET)");
   std::fflush(stdout);
 }
 
