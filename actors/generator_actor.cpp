@@ -276,12 +276,9 @@ void GeneratorShell::drop(const Rollout& rollout, Handed& handed) {
 }
 
 void GeneratorShell::report(Handed handed) {
-  if (!handed.groups.empty()) {
-    send(peers_.coordinator, handed_atom::value, setup_.index, std::move(handed.groups));
-  }
-  if (handed.samples > 0) {
-    send(peers_.coordinator, grant_atom::value, setup_.index, handed.samples);
-  }
+  if (handed.samples == 0) return;
+  send(peers_.coordinator, handed_atom::value, setup_.index, std::move(handed.groups),
+       handed.samples);
 }
 
 // Something has happened that the engine may have waited for.

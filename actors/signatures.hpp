@@ -109,8 +109,9 @@ struct Hired;
 // What a rank of the learner needs to meet the others.
 struct RankMeeting;
 
-// Who is who. Sent to everybody when somebody has joined or was lost, and answered with its epoch:
-// the coordinator is told last, so that nobody gets work from a stranger.
+// Who is who. Sent to everybody when somebody has joined or was lost, to each with those whom it
+// speaks to, and answered with its epoch: the coordinator is told last, so that nobody gets work
+// from a stranger.
 struct Peers;
 
 // --- generator: owns an engine; detached, ticks itself between two decode steps
@@ -182,10 +183,9 @@ using LearnerActor = caf::typed_actor<
 // --- coordinator: one a run; dataset, ledger, admission, evaluation; detached (it writes to disk)
 using CoordinatorActor =
     caf::typed_actor<caf::reacts_to<start_atom>, caf::reacts_to<Peers>,
-                     // Generator, grants: generator, samples.
-                     caf::reacts_to<grant_atom, uint32_t, uint32_t>,
-                     // Generator: groups whose rollouts all left it; its engine's counters.
-                     caf::reacts_to<handed_atom, uint32_t, std::vector<GroupKey>>,
+                     // Generator: groups whose rollouts all left it, and the samples that it grants
+                     // for them and for given-up ones; its engine's counters.
+                     caf::reacts_to<handed_atom, uint32_t, std::vector<GroupKey>, uint32_t>,
                      caf::reacts_to<uint32_t, EngineStats>,
                      // Builder.
                      caf::reacts_to<GroupFailed>,
@@ -226,7 +226,7 @@ using SupervisorActor = caf::typed_actor<
     // Operator: who is there, and a node that is to leave; coordinator: a seat of it is idle.
     caf::replies_to<status_atom>::with<std::vector<NodeStatus>>,
     caf::replies_to<drain_atom, std::string>::with<Outcome>, caf::reacts_to<drained_atom, Seat>,
-    caf::reacts_to<tick_atom>,
+    caf::reacts_to<tick_atom>, caf::reacts_to<wake_atom>,
     // Ends all actors of the run but the inspectors, then itself. Other nodes are told whether the
     // run is over, or may be resumed by another head, and why.
     caf::reacts_to<stop_atom, bool, std::string>>;

@@ -1,5 +1,8 @@
 #include "messages/codec.hpp"
 
+#include <google/protobuf/arena.h>
+
+#include <array>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
@@ -373,9 +376,30 @@ Error too_large(const char* record, size_t bytes) {
                                      std::to_string(kMaxMessageBytes)};
 }
 
+// Where a twin lives for as long as one call, which makes no other: its many small arrays are cut
+// from one block, which a thread keeps, and let go of together.
+class TwinArena {
+ public:
+  template <class Twin>
+  Twin& make() {
+    return *google::protobuf::Arena::CreateMessage<Twin>(&arena_);
+  }
+
+ private:
+  static google::protobuf::ArenaOptions options() {
+    static thread_local std::array<char, 32 << 10> block;
+    google::protobuf::ArenaOptions options;
+    options.initial_block = block.data();
+    options.initial_block_size = block.size();
+    return options;
+  }
+  google::protobuf::Arena arena_{options()};
+};
+
 template <class Twin, class R>
 Result<std::string> encode_as(const char* name, const R& record) {
-  Twin twin;
+  TwinArena arena;
+  Twin& twin = arena.make<Twin>();
   Encoder encoder;
   visit(encoder, record, twin);
   const size_t bytes = twin.ByteSizeLong();
@@ -388,7 +412,8 @@ Result<std::string> encode_as(const char* name, const R& record) {
 template <class Twin, class R>
 Result<void> decode_as(const char* name, std::string_view bytes, R& out) {
   if (bytes.size() > kMaxMessageBytes) return too_large(name, bytes.size());
-  Twin twin;
+  TwinArena arena;
+  Twin& twin = arena.make<Twin>();
   if (!twin.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return corrupt(std::string(name) + ": " + std::to_string(bytes.size()) +
                    " bytes are cut short or are no such message");
