@@ -59,7 +59,7 @@ GeneratorShell::behavior_type GeneratorShell::make_behavior() {
         for (const uint64_t lease : leases) engine_->release(lease);
         resume();
       },
-      [this](const WeightsReady& ready) { return want_weights(ready); },
+      [this](const WeightsAnnouncement& announced) { return want_weights(announced.ready()); },
       [this](fetched_atom) {
         seen();
         if (auto end = fetcher_->take()) take_weights(std::move(*end));

@@ -102,7 +102,7 @@ void LearnerShell::change_peers(Peers peers) {
   for (const auto& [generator, actor] : before) {
     if (peers_.generators.count(generator) > 0) continue;
     delivery_.leave(generator);
-    entry().end_wait(wait_name(published_.manifest.version, generator));
+    entry().end_wait(wait_name(published_.ready().manifest.version, generator));
   }
   for (const auto& [generator, actor] : peers_.generators) {
     if (before.count(generator) > 0) continue;
@@ -188,14 +188,14 @@ Result<void> LearnerShell::publish() {
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
   TW_ASSIGN(WeightsPlace place,
             setup_.sender->publish({manifest, weights_->storage()}, published_at_ + limit));
-  published_ = {std::move(manifest), std::move(place)};
+  TW_ASSIGN(published_, WeightsAnnouncement::make({std::move(manifest), std::move(place)}));
   for (const auto& [generator, actor] : peers_.generators) announce(generator, actor);
   return {};
 }
 
 void LearnerShell::announce(uint32_t generator, const GeneratorActor& actor) {
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
-  const std::string wait = wait_name(published_.manifest.version, generator);
+  const std::string wait = wait_name(published_.ready().manifest.version, generator);
   entry().begin_wait(wait, name_of({Role::kGenerator, generator}), now(), now() + limit);
   request(actor, limit, published_)
       .then(

@@ -68,8 +68,8 @@ class LearnerShell final : public Shell<LearnerActor> {
   BatchBuffer buffer_;
   TrainClock clock_;  // follows the coordinator's
   DeliveryBook delivery_;
-  WeightsPtr weights_;      // of version_
-  WeightsReady published_;  // theirs, with the epoch that they are offered under
+  WeightsPtr weights_;             // of version_
+  WeightsAnnouncement published_;  // theirs, with the epoch that they are offered under
   uint64_t step_ = 0;
   uint64_t version_ = 0;
   uint64_t duplicates_ = 0;

@@ -24,6 +24,7 @@
 #include "actors/run_control.hpp"
 #include "actors/run_store.hpp"
 #include "actors/seat.hpp"
+#include "actors/weights_announcement.hpp"
 #include "messages/records.hpp"
 #include "rollout/engine.hpp"
 
@@ -125,7 +126,7 @@ using GeneratorActor = caf::typed_actor<
     // Tracer: value probes.
     caf::reacts_to<std::vector<ProbeRequest>>, caf::reacts_to<release_atom, std::vector<uint64_t>>,
     // Learner. Answered once the version is checked and every rollout that starts will use it.
-    caf::replies_to<WeightsReady>::with<WeightsDelivered>, caf::reacts_to<fetched_atom>,
+    caf::replies_to<WeightsAnnouncement>::with<WeightsDelivered>, caf::reacts_to<fetched_atom>,
     caf::reacts_to<tick_atom>, caf::reacts_to<wake_atom>>;
 
 // --- tracer: steps, verdicts, values

@@ -5,9 +5,6 @@
 namespace tracewise {
 namespace {
 
-// Who comes or goes does so with the other seats of its node: everybody is told of all at once.
-constexpr std::chrono::milliseconds kGather{10};
-
 // What the outside world did wrong (weights that do not fit, options, a full disk) would meet a
 // replacement as well; a library's failure may not.
 bool may_pass(const Error& error) { return error.error_class == ErrorClass::kInternal; }
@@ -207,12 +204,13 @@ void SupervisorShell::start(const Handle& actor, const std::string& name,
           });
 }
 
-// Tells everybody who is who. The first time only when all are ready, from then on at each change;
-// those of a node that comes or goes are one change.
+// Who comes or goes does so with the other seats of its node: what is known by now, and what waits
+// in the mailbox, is told at once.
 void SupervisorShell::spread_soon() {
-  if (!std::exchange(spread_due_, true)) delayed_send(self(), kGather, wake_atom::value);
+  if (!std::exchange(spread_due_, true)) send(self(), wake_atom::value);
 }
 
+// Tells everybody who is who. The first time only when all are ready, from then on at each change.
 void SupervisorShell::spread() {
   if (stopping_ || (!begun_ && !starting_.empty())) return;
   set_state("watching");

@@ -42,7 +42,8 @@ class ScaleRun {
 
  private:
   Result<void> write_identities();
-  Result<void> start_head();
+  Result<void> start(const std::string& name, const std::string& role,
+                     const std::vector<std::string>& words);
   Result<void> start_nodes(const std::string& port);
   Result<void> handle(const ChildEvent& event);
   Result<std::vector<double>> latencies(int64_t from, int64_t to) const;
@@ -67,17 +68,21 @@ Result<void> ScaleRun::write_identities() {
   return {};
 }
 
-Result<void> ScaleRun::start_head() {
-  return children_->start("head", {TRACEWISE_SCALE_PROCESS, "head", file("head.pem"), file("run"),
-                                   std::to_string(kMeasuredSeconds), std::to_string(load_.nodes),
-                                   std::to_string(load_.generators)});
+Result<void> ScaleRun::start(const std::string& name, const std::string& role,
+                             const std::vector<std::string>& words) {
+  std::vector<std::string> argv = {TRACEWISE_SCALE_PROCESS,
+                                   role,
+                                   std::to_string(load_.nodes),
+                                   std::to_string(load_.generators),
+                                   std::to_string(load_.groups_per_second),
+                                   file(name + ".pem")};
+  argv.insert(argv.end(), words.begin(), words.end());
+  return children_->start(name, argv);
 }
 
 Result<void> ScaleRun::start_nodes(const std::string& port) {
   for (uint32_t i = 0; i < load_.nodes; ++i) {
-    TW_TRY(children_->start(node(i), {TRACEWISE_SCALE_PROCESS, "node", file(node(i) + ".pem"), port,
-                                      std::to_string(load_.nodes), std::to_string(load_.generators),
-                                      file(node(i) + ".latencies"), file(node(i) + ".log")}));
+    TW_TRY(start(node(i), "node", {port, file(node(i) + ".latencies"), file(node(i) + ".log")}));
   }
   return {};
 }
@@ -118,7 +123,7 @@ Result<Measured> ScaleRun::run() {
   if (failure) return io_error(dir_.string() + ": " + failure.message());
   TW_TRY(write_identities());
   TW_ASSIGN(children_, ProcessGroup::create());
-  TW_TRY(start_head());
+  TW_TRY(start("head", "head", {file("run"), std::to_string(kMeasuredSeconds)}));
   const auto deadline = SteadyClock::now() + kLimit;
   while (!children_->empty()) {
     for (const ChildEvent& event : children_->wait(deadline)) TW_TRY(handle(event));
@@ -146,32 +151,38 @@ Result<Measured> ScaleRun::run() {
 
 }  // namespace
 
+// At the full rate the machine may be too small for the stubs, and prompts wait for a processor;
+// a fifth of it tells how long they take where nobody waits for one.
 Result<std::vector<BenchResult>> bench_scale(const BenchOptions& options) {
-  const ScaleLoad load;
-  const double asked = load.generators * load.groups_per_second;
-  std::vector<double> computed, groups, cores, p50, p99, begin, end;
+  const ScaleLoad full;
+  ScaleLoad light;
+  light.groups_per_second = full.groups_per_second / 5;
+  std::vector<double> computed, groups, cores, begin, end, full_p99, light_p50, light_p99;
   for (int r = 0; r < options.repetitions; ++r) {
-    TW_ASSIGN(const Measured m, ScaleRun(load, options.dir / "scale").run());
-    computed.push_back(m.head_group_seconds * asked);
+    TW_ASSIGN(const Measured m, ScaleRun(full, options.dir / "scale").run());
+    computed.push_back(m.head_group_seconds * full.asked());
     groups.push_back(m.groups_per_second);
     cores.push_back(m.head_cores);
-    p50.push_back(1000 * m.p50_seconds);
-    p99.push_back(1000 * m.p99_seconds);
+    full_p99.push_back(1000 * m.p99_seconds);
     begin.push_back(m.resident_begin);
     end.push_back(m.resident_end);
+    TW_ASSIGN(const Measured l, ScaleRun(light, options.dir / "scale").run());
+    light_p50.push_back(1000 * l.p50_seconds);
+    light_p99.push_back(1000 * l.p99_seconds);
   }
-  const std::vector<double> one(computed.size(), 1.0);
-  const std::vector<double> period(one.size(), 1000 / load.groups_per_second);
+  const auto all = [&](double value) { return std::vector<double>(computed.size(), value); };
+  const auto period_ms = [&](const ScaleLoad& load) { return all(1000 / load.groups_per_second); };
+  const char* const period = "a generator's time for a group";
   std::vector<BenchResult> results = {
-      summarise("scale, cores at full rate", "cores",
-                "one core; computed: the head's processor time a group * 10,000 groups/s", computed,
-                one),
-      summarise("scale, groups", "groups/s", "1,000 generators at 10 groups/s", groups,
-                std::vector<double>(one.size(), asked)),
-      summarise("scale, cores measured", "cores", "one core", cores, one),
-      summarise("scale, issue p50", "ms", "a group's time at its generator", p50, period),
-      summarise("scale, issue p99", "ms", "a group's time at its generator", p99, period),
+      summarise("scale, cores (computed)", "cores",
+                "one; ours: the head's processor time a group * 10,000 groups/s", computed, all(1)),
+      summarise("scale, groups", "groups/s", "1,000 generators * 10 groups/s", groups,
+                all(full.asked())),
+      summarise("scale, cores in use", "cores", "one", cores, all(1)),
       summarise("scale, memory", "MB", "20 s before", end, begin),
+      summarise("scale, issue p99", "ms", period, full_p99, period_ms(full)),
+      summarise("scale, light, issue p50", "ms", period, light_p50, period_ms(light)),
+      summarise("scale, light, issue p99", "ms", period, light_p99, period_ms(light)),
   };
   results[0].goal = 1;
   results[0].at_most = true;

@@ -16,8 +16,7 @@
 
 namespace tracewise::bench {
 
-// What the stubs do. A batch is what 1,000 generators make in a second at their full rate, so the
-// learner announces a version a second then.
+// What the stubs do.
 struct ScaleLoad {
   uint32_t generators = 1000;     // in all
   uint32_t nodes = 4;             // processes that they are in
@@ -25,7 +24,8 @@ struct ScaleLoad {
   uint32_t group_size = 8;        // rollouts
   size_t prompt_tokens = 16;
   size_t response_tokens = 30;
-  uint64_t groups_per_batch = 10'000;
+
+  double asked() const { return generators * groups_per_second; }  // groups/s in all
 };
 
 // A prompt that came to a generator, after `seconds`: from the end of the engine step that brought

@@ -1,11 +1,11 @@
 // A process of the scale benchmark (bench/scale.cpp starts it):
 //
-//   bench_scale_process head IDENTITY RUN_DIR SECONDS NODES GENERATORS
-//   bench_scale_process node IDENTITY PORT NODES GENERATORS LATENCIES LOG
+//   bench_scale_process head NODES GENERATORS RATE IDENTITY RUN_DIR SECONDS
+//   bench_scale_process node NODES GENERATORS RATE IDENTITY PORT LATENCIES LOG
 //
-// NODES and GENERATORS are those of the whole run. The head writes "open PORT" once nodes can come,
-// and at its end the line "measured JSON" (see Mark). A node writes the file LATENCIES at its end.
-// Ends with 0, else with 3 and the error on stderr.
+// The first three are those of the whole run and the groups/s of each generator. The head writes
+// "open PORT" once nodes can come, and at its end the line "measured JSON" (see Mark). A node
+// writes the file LATENCIES at its end. Ends with 0, else with 3 and the error on stderr.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -95,15 +95,15 @@ class Meter {
   std::optional<Mark> first_, last_;
 };
 
-ScaleLoad load_of(const char* nodes, const char* generators) {
+ScaleLoad load_of(char** args) {
   ScaleLoad load;
-  load.nodes = static_cast<uint32_t>(std::stoul(nodes));
-  load.generators = static_cast<uint32_t>(std::stoul(generators));
+  load.nodes = static_cast<uint32_t>(std::stoul(args[0]));
+  load.generators = static_cast<uint32_t>(std::stoul(args[1]));
+  load.groups_per_second = std::stod(args[2]);
   return load;
 }
 
-Result<void> run_head(char** args) {
-  const ScaleLoad load = load_of(args[3], args[4]);
+Result<void> run_head(const ScaleLoad& load, char** args) {
   HeadSetup head;
   TW_ASSIGN(Identity identity, read_identity(args[0]));
   head.node = scale_node(std::move(identity));
@@ -132,15 +132,14 @@ Result<void> run_head(char** args) {
   return {};
 }
 
-Result<void> run_node(char** args) {
-  const ScaleLoad load = load_of(args[2], args[3]);
+Result<void> run_node(const ScaleLoad& load, char** args) {
   LatencyBook latencies;
   WorkerSetup setup;
   TW_ASSIGN(Identity identity, read_identity(args[0]));
   setup.node = scale_node(std::move(identity));
   setup.head = {"head", "127.0.0.1", static_cast<uint16_t>(std::stoul(args[1]))};
   setup.seats = {load.generators / load.nodes, 1, 1, 0};
-  setup.log_file = args[5];
+  setup.log_file = args[3];
   setup.make_parts = [&](const std::string&) -> Result<WorkerParts> {
     return WorkerParts{scale_options(load), scale_parts(load, &latencies, {})};
   };
@@ -148,7 +147,7 @@ Result<void> run_node(char** args) {
   const std::vector<IssueLatency> all = latencies.all();
   std::string bytes(all.size() * sizeof(IssueLatency), '\0');
   if (!all.empty()) std::memcpy(bytes.data(), all.data(), bytes.size());
-  return write_file(args[4], bytes);
+  return write_file(args[2], bytes);
 }
 
 }  // namespace
@@ -158,8 +157,8 @@ int main(int argc, char** argv) {
   using namespace tracewise;
   const std::string role = argc > 1 ? argv[1] : "";
   Result<void> end = bad_input("bench_scale_process head|node ...: only for the benchmark");
-  if (role == "head" && argc == 7) end = bench::run_head(argv + 2);
-  if (role == "node" && argc == 8) end = bench::run_node(argv + 2);
+  if (role == "head" && argc == 8) end = bench::run_head(bench::load_of(argv + 2), argv + 5);
+  if (role == "node" && argc == 9) end = bench::run_node(bench::load_of(argv + 2), argv + 5);
   if (end.ok()) return 0;
   std::fprintf(stderr, "%s\n", end.error().message.c_str());
   return 3;

@@ -1,0 +1,44 @@
+// What the learner tells every generator of a version. It lists each tensor and there may be a
+// thousand generators, so copies share it and other nodes are written the same bytes.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "messages/codec.hpp"
+#include "messages/records.hpp"
+
+namespace tracewise {
+
+// Immutable. Any thread may read it.
+class WeightsAnnouncement {
+ public:
+  WeightsAnnouncement() : body_(std::make_shared<const Body>()) {}  // of no version
+
+  // kResource if it does not fit a message.
+  [[nodiscard]] static Result<WeightsAnnouncement> make(WeightsReady ready) {
+    TW_ASSIGN(std::string bytes, encode(ready));
+    return WeightsAnnouncement({std::move(ready), std::move(bytes)});
+  }
+  // What decode() says of other bytes than those that make() has written.
+  [[nodiscard]] static Result<WeightsAnnouncement> read(std::string bytes) {
+    WeightsReady ready;
+    TW_TRY(decode(bytes, ready));
+    return WeightsAnnouncement({std::move(ready), std::move(bytes)});
+  }
+
+  const WeightsReady& ready() const { return body_->ready; }
+  const std::string& bytes() const { return body_->bytes; }
+
+ private:
+  struct Body {
+    WeightsReady ready;
+    std::string bytes;
+  };
+  explicit WeightsAnnouncement(Body body) : body_(std::make_shared<const Body>(std::move(body))) {}
+
+  std::shared_ptr<const Body> body_;  // shared with its copies
+};
+
+}  // namespace tracewise
