@@ -60,12 +60,12 @@ class StubEngine final : public Engine {
         latencies_(latencies),
         period_(std::chrono::duration_cast<SteadyClock::duration>(
             std::chrono::duration<double>(1 / load.groups_per_second))),
-        // Spread over the first period: generators that began together do not stay in step.
-        due_(SteadyClock::now() + period_ * (generator % 97) / 97) {}
+        first_period_(period_ / 1000 * SplitMix(generator).below(1000)) {}
   ~StubEngine() override { latencies_->add(std::move(seen_)); }
 
   void submit(GroupTask task) override {
     const auto now = SteadyClock::now();
+    if (!due_) due_ = now + first_period_;
     if (finished_) {
       seen_.push_back({now, std::chrono::duration<double>(now - *finished_).count()});
       finished_.reset();
@@ -88,8 +88,8 @@ class StubEngine final : public Engine {
       output.idle = true;
       return output;
     }
-    std::this_thread::sleep_until(due_);
-    due_ = std::max(due_ + period_, SteadyClock::now());
+    std::this_thread::sleep_until(*due_);
+    due_ = std::max(*due_ + period_, SteadyClock::now());
     const GroupTask task = std::move(tasks_.front());
     tasks_.pop_front();
     for (uint32_t s = 0; s < task.samples; ++s) output.rollouts.push_back(rollout(task, s));
@@ -134,7 +134,9 @@ class StubEngine final : public Engine {
   const ScaleLoad load_;
   LatencyBook* const latencies_;
   const SteadyClock::duration period_;
-  SteadyClock::time_point due_;  // when the next group is finished
+  // Generators get their first prompts together, but do not stay in step.
+  const SteadyClock::duration first_period_;
+  std::optional<SteadyClock::time_point> due_;  // when the next group is finished
   std::deque<GroupTask> tasks_;
   std::optional<SteadyClock::time_point> finished_;  // the last group, unless another is here
   std::vector<IssueLatency> seen_;
