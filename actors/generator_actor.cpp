@@ -160,16 +160,21 @@ void GeneratorShell::submit(GroupTask task) {
   engine_->submit(std::move(task));
 }
 
-caf::result<WeightsDelivered> GeneratorShell::want_weights(const WeightsReady& ready) {
+caf::result<WeightsDelivered> GeneratorShell::want_weights(WeightsReady ready) {
   seen();
-  const WeightsManifest& manifest = ready.manifest;
+  WeightsManifest& manifest = ready.manifest;
+  if (manifest.tensors.empty()) {
+    manifest.tensors = layout_;
+  } else {
+    layout_ = manifest.tensors;
+  }
   if (version_ && *version_ >= manifest.version) {
     return WeightsDelivered{*version_, manifest.epoch, setup_.index, 0, ""};
   }
   const TimePoint until = now() + std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
   announced_.push_back({manifest, now(), make_response_promise<WeightsDelivered>()});
   entry().begin_wait(version_name(manifest.version), "learner", now(), until);
-  fetcher_->want(ready, until);
+  fetcher_->want(std::move(ready), until);
   return announced_.back().promise;
 }
 

@@ -107,7 +107,7 @@ void LearnerShell::change_peers(Peers peers) {
   for (const auto& [generator, actor] : peers_.generators) {
     if (before.count(generator) > 0) continue;
     delivery_.join(generator);
-    announce(generator, actor);
+    announce(generator, actor, published_);
   }
 }
 
@@ -189,15 +189,19 @@ Result<void> LearnerShell::publish() {
   TW_ASSIGN(WeightsPlace place,
             setup_.sender->publish({manifest, weights_->storage()}, published_at_ + limit));
   TW_ASSIGN(published_, WeightsAnnouncement::make({std::move(manifest), std::move(place)}));
-  for (const auto& [generator, actor] : peers_.generators) announce(generator, actor);
+  if (peers_.generators.empty()) return {};
+  // They heard of a version before, when they joined.
+  TW_ASSIGN(const auto known, WeightsAnnouncement::make_short(published_.ready()));
+  for (const auto& [generator, actor] : peers_.generators) announce(generator, actor, known);
   return {};
 }
 
-void LearnerShell::announce(uint32_t generator, const GeneratorActor& actor) {
+void LearnerShell::announce(uint32_t generator, const GeneratorActor& actor,
+                            const WeightsAnnouncement& announcement) {
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
   const std::string wait = wait_name(published_.ready().manifest.version, generator);
   entry().begin_wait(wait, name_of({Role::kGenerator, generator}), now(), now() + limit);
-  request(actor, limit, published_)
+  request(actor, limit, announcement)
       .then(
           [this, wait](const WeightsDelivered& delivered) {
             entry().end_wait(wait);

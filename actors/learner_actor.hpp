@@ -49,7 +49,8 @@ class LearnerShell final : public Shell<LearnerActor> {
   void refuse(std::vector<GroupKey> keys);
   void train();
   Result<void> publish();
-  void announce(uint32_t generator, const GeneratorActor& actor);
+  void announce(uint32_t generator, const GeneratorActor& actor,
+                const WeightsAnnouncement& announcement);
   SaveReply save(SaveRequest request);
   void schedule();
 

@@ -1,5 +1,6 @@
-// What the learner tells every generator of a version. It lists each tensor and there may be a
-// thousand generators, so copies share it and other nodes are written the same bytes.
+// What the learner tells every generator of a version. There may be a thousand of them, so copies
+// share it, other nodes are written the same bytes, and the layout, which is that of all versions
+// of a run, is told to each generator once: with the first version that it hears of.
 #pragma once
 
 #include <memory>
@@ -20,6 +21,11 @@ class WeightsAnnouncement {
   [[nodiscard]] static Result<WeightsAnnouncement> make(WeightsReady ready) {
     TW_ASSIGN(std::string bytes, encode(ready));
     return WeightsAnnouncement({std::move(ready), std::move(bytes)});
+  }
+  // The same for who knows the layout: without the tensors.
+  [[nodiscard]] static Result<WeightsAnnouncement> make_short(WeightsReady ready) {
+    ready.manifest.tensors.clear();
+    return make(std::move(ready));
   }
   // What decode() says of other bytes than those that make() has written.
   [[nodiscard]] static Result<WeightsAnnouncement> read(std::string bytes) {
