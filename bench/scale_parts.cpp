@@ -196,8 +196,7 @@ std::vector<IssueLatency> LatencyBook::all() const {
 
 RunOptions scale_options(const ScaleLoad& load) {
   RunOptions options;
-  // What is asked for in a second: the learner announces a version a second at most.
-  options.groups_per_batch = static_cast<uint64_t>(load.asked());
+  options.groups_per_batch = load.groups_per_batch;
   options.group_size = load.group_size;
   options.max_staleness = 2;  // training never holds up the generators
   options.window_samples = load.group_size;

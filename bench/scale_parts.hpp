@@ -24,6 +24,7 @@ struct ScaleLoad {
   uint32_t group_size = 8;        // rollouts
   size_t prompt_tokens = 16;
   size_t response_tokens = 30;
+  uint64_t groups_per_batch = 10'000;  // a version a second at the full rate
 
   double asked() const { return generators * groups_per_second; }  // groups/s in all
 };
