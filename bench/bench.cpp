@@ -25,7 +25,9 @@ const std::vector<NamedBenchmark>& benchmarks() {
       {"train", "a training step against PyTorch with padding", bench_train},
       {"probe", "value probes on the live cache against prefilling again", bench_probe},
       {"actors", "a run of the actors against a plain loop", bench_actors},
+      {"swap", "what new weights cost those who decode, against a decode step", bench_swap},
       {"weights", "weights between processes against memcpy and plain TLS sockets", bench_weights},
+      {"messages", "messages between actors of two processes against Ray", bench_messages},
       {"scale", "a head with 1,000 stub generators", bench_scale},
   };
   return all;
@@ -60,7 +62,7 @@ std::string results_json(const std::vector<BenchResult>& results) {
                     {"reference_value", r.reference_value},
                     {"ratio", r.ratio},
                     {"spread", r.spread},
-                    {"goal", r.goal},
+                    {"goal", r.goal == 0 ? nlohmann::json() : nlohmann::json(r.goal)},
                     {"met", r.met()}});
   }
   return list.dump(2) + "\n";

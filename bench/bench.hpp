@@ -18,12 +18,11 @@ struct BenchResult {
   std::string reference;  // what we are compared with
   double reference_value = 0;
   double ratio = 0;  // value / reference_value, or its inverse where less is better
-  // Ratio wanted; at least, or with `at_most` at most. 0: none, it is told beside one that has one.
-  double goal = 0;
+  double goal = 0;   // ratio wanted; at least, or with `at_most` at most; 0: none
   bool at_most = false;
   double spread = 0;  // (largest - smallest) / median of the ratio's repetitions
 
-  bool met() const { return at_most ? ratio <= goal : ratio >= goal; }
+  bool met() const { return goal == 0 || (at_most ? ratio <= goal : ratio >= goal); }
 };
 
 struct BenchOptions {
@@ -52,17 +51,22 @@ Result<std::vector<BenchResult>> bench_train(const BenchOptions& options);
 // Seconds of probing all boundaries on the live cache against prefilling them again, and as a share
 // of a training step.
 Result<std::vector<BenchResult>> bench_probe(const BenchOptions& options);
-// Steps/s of a run of the actors against the same parts called in a plain loop.
+// Steps/s of a run of the actors against the same parts called in a plain loop, and samples/s of an
+// asynchronous run against a synchronous one.
 Result<std::vector<BenchResult>> bench_actors(const BenchOptions& options);
+// Seconds from the last decode step before new weights to the next one, against a decode step.
+Result<std::vector<BenchResult>> bench_swap(const BenchOptions& options);
 // GB/s of weights from a learner to a generator on this host, by shared memory against memcpy and
 // over TLS on loopback against plain TLS sockets.
 Result<std::vector<BenchResult>> bench_weights(const BenchOptions& options);
-
+// Round trips/s, and their p50 and p99, of rollouts between actors of two processes over TLS
+// against calls of a Ray actor with as many bytes.
+Result<std::vector<BenchResult>> bench_messages(const BenchOptions& options);
 // One head with 1,000 stub generators: the head's processor time, how long prompts take, memory.
 Result<std::vector<BenchResult>> bench_scale(const BenchOptions& options);
 
 // The list for scripts: [{"name", "value", "unit", "reference", "reference_value", "ratio",
-// "spread", "goal", "met"}].
+// "spread", "goal", "met"}], goal null where there is none.
 std::string results_json(const std::vector<BenchResult>& results);
 
 // --- for the benchmarks themselves ---------------------------------------------------------------

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "bench/bench.hpp"
+#include "bench/message_node.hpp"
 #include "launch/commands/cli.hpp"
 #include "model/file_io.hpp"
 
@@ -21,7 +22,7 @@ void print_header() {
 
 void print_result(const bench::BenchResult& r) {
   char goal[16] = "-";
-  if (r.goal > 0) std::snprintf(goal, sizeof goal, "%s%6.2f", r.at_most ? "<" : ">", r.goal);
+  if (r.goal != 0) std::snprintf(goal, sizeof goal, "%s%6.2f", r.at_most ? "<" : ">", r.goal);
   std::printf("%-28s %12.4g %12.4g %-10s %7.2f %7.0f%% %7s  %s%s\n", r.name.c_str(), r.value,
               r.reference_value, r.unit.c_str(), r.ratio, 100 * r.spread, goal, r.reference.c_str(),
               r.met() ? "" : "  (NOT MET)");
@@ -66,6 +67,7 @@ int cmd_bench(const Args& args) {
   std::vector<std::string> names;
   std::filesystem::path json;
   bool check = false;
+  bool echo_node = false;
   app.add_option("names", names, known_names() + "; none: all");
   app.footer(described());
   app.add_option("--json", json, "also write the results here")->type_name("FILE");
@@ -78,7 +80,12 @@ int cmd_bench(const Args& args) {
   app.add_option("--python", options.python,
                  "interpreter for the references; left out: a venv in build/, made on first use");
   app.add_flag("--check", check, "exit code 3 if a goal is not met");
+  app.add_flag("--echo-node", echo_node, "for `messages` alone, which starts it")->group("");
   if (const auto exit = parse_args(app, args)) return *exit;
+  if (echo_node) {
+    const auto end = bench::serve_echo();
+    return end.ok() ? kExitDone : fail(end.error());
+  }
 
   if (const auto known = check_names(names); !known.ok()) return fail(known.error());
   if (!json.empty()) {

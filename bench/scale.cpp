@@ -151,7 +151,7 @@ Result<Measured> ScaleRun::run() {
 
 }  // namespace
 
-// At the full rate the machine may be too small for the stubs, and prompts wait for a processor;
+// At the full rate this machine may be too small for the stubs, and prompts wait for a processor;
 // a fifth of it tells how long they take where nobody waits for one.
 Result<std::vector<BenchResult>> bench_scale(const BenchOptions& options) {
   const ScaleLoad full;

@@ -404,8 +404,10 @@ Result<std::string> encode_as(const char* name, const R& record) {
   visit(encoder, record, twin);
   const size_t bytes = twin.ByteSizeLong();
   if (bytes > kMaxMessageBytes) return too_large(name, bytes);
-  std::string out;
-  TW_CHECK(twin.SerializeToString(&out), "a proto3 message without required fields always writes");
+  std::string out(bytes, '\0');
+  // With the sizes that were just added up: adding them up again takes a quarter as long as
+  // writing.
+  twin.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(out.data()));
   return out;
 }
 

@@ -3,7 +3,10 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/bench.hpp"
+#include "bench/messages.hpp"
+#include "messages/codec.hpp"
 #include "tests/process.hpp"
+#include "tests/temp_dir.hpp"
 
 using namespace tracewise;
 using bench::BenchResult;
@@ -26,6 +29,64 @@ TEST_CASE("a goal is a floor, or a ceiling where less is wanted") {
   CHECK_FALSE(result.met());
   result.at_most = true;
   CHECK(result.met());
+}
+
+TEST_CASE("a result without a goal misses none, and scripts read null for it") {
+  BenchResult result;
+  result.ratio = 0.1;
+  CHECK(result.met());
+  result.at_most = true;
+  CHECK(result.met());
+  CHECK(nlohmann::json::parse(bench::results_json({result}))[0]["goal"].is_null());
+}
+
+TEST_CASE("a percentile is the smallest figure that its share does not exceed") {
+  std::vector<double> figures;  // 100, 99 .. 1
+  for (int i = 100; i >= 1; --i) figures.push_back(i);
+  CHECK(bench::percentile(figures, 0.5) == 50);
+  CHECK(bench::percentile(figures, 0.99) == 99);
+  CHECK(bench::percentile(figures, 0.991) == 100);
+  CHECK(bench::percentile(figures, 1) == 100);
+  CHECK(bench::percentile({7}, 0.001) == 7);
+  CHECK(bench::percentile({3, 1, 2}, 0.5) == 2);  // rank 1.5, rounded up
+}
+
+TEST_CASE("the rollouts that are measured have the bytes that they are called by") {
+  for (const size_t bytes : {size_t{1'000}, size_t{64'000}}) {
+    const Rollout rollout = bench::rollout_of(bytes);
+    const std::string message = encode(rollout).value();
+    CHECK(message.size() <= bytes);
+    CHECK(message.size() + 16 >= bytes);
+    Rollout read;
+    REQUIRE(decode(message, read).ok());
+    CHECK(read == rollout);
+  }
+}
+
+TEST_CASE("Ray's figures are read, and anything else that it prints is refused") {
+  const auto read = bench::exchange_from_line(
+      R"({"per_second": 1100.5, "p50_us": 700, "p99_us": 1650.25, "way": "plain, get"})");
+  REQUIRE(read.ok());
+  CHECK(read->per_second == 1100.5);
+  CHECK(read->p50_us == 700);
+  CHECK(read->p99_us == 1650.25);
+  CHECK(read->way == "plain, get");
+  for (const char* wrong :
+       {"", "{}", "[]", "7", "Traceback", R"({"per_second": 1, "p50_us": 1, "p99_us": 1})",
+        R"({"per_second": 0, "p50_us": 1, "p99_us": 1, "way": ""})",
+        R"({"per_second": 1, "p50_us": "1", "p99_us": 1, "way": ""})"}) {
+    INFO(wrong);
+    CHECK(bench::exchange_from_line(wrong).error().error_class == ErrorClass::kCorrupt);
+  }
+}
+
+TEST_CASE("an interpreter without Ray is refused with what it said last") {
+  const TempDir dir;
+  const auto python = dir.put("python", "#!/bin/sh\necho \"No module named 'ray'\" >&2\nexit 1\n");
+  std::filesystem::permissions(python, std::filesystem::perms::owner_all);
+  const Finished run = run_tracewise({"bench", "messages", "--python", python.string()});
+  CHECK(run.exit_code == 2);
+  CHECK(run.err == "tracewise: the process 'Ray' ended: No module named 'ray'\n");
 }
 
 TEST_CASE("the results' JSON has the contract's keys") {

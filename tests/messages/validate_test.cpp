@@ -98,6 +98,25 @@ TEST_CASE("values number one for each step or none at all") {
   CHECK(refused(traced_rollout(), [](TracedRollout& r) { r.values.clear(); }).empty());
 }
 
+TEST_CASE("each of many numbers is looked at, and the largest there is is finite") {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  for (size_t length = 1; length <= 40; ++length) {
+    ProbeResult result;
+    result.target_logprobs.assign(length, -kLargest);
+    CHECK(validate(result).ok());
+    result.target_logprobs.back() = -std::numeric_limits<float>::infinity();
+    CHECK(validate(result).error().message == "ProbeResult.target_logprobs: entry " +
+                                                  std::to_string(length - 1) +
+                                                  " is -inf, not a finite number");
+    Prompt prompt;
+    prompt.tokens.assign(length, std::numeric_limits<int32_t>::max());
+    CHECK(validate(prompt).ok());
+    prompt.tokens.back() = -1;
+    CHECK(validate(prompt).error().message == "Prompt.tokens: token " + std::to_string(length - 1) +
+                                                  " is -1, token ids are not negative");
+  }
+}
+
 TEST_CASE("a failed rollout may lack steps and carry any finite reward") {
   TracedRollout r = samples::traced_rollout();
   r.rollout.failure = samples::failure();
