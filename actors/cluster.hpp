@@ -35,6 +35,7 @@ struct HeadSetup {
   std::string config;                 // TOML that a node makes its parts from
   SeatCounts seats;                   // on the head itself
   uint32_t ranks = 0;                 // of the learner, beside the head's own
+  bool ranks_serve_weights = false;   // they offer each version to generators, as the head does
   std::vector<std::string> expected;  // nodes without which the run doesn't begin
   // Called in the head's starting thread once nodes can join. May be empty.
   std::function<void(const NodeAddress&)> on_open;

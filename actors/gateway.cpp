@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "transport/dial.hpp"
-#include "transport/node_weights.hpp"
 
 namespace tracewise {
 
@@ -64,11 +63,21 @@ void Gateway::withdraw() {
   requests_.reset();
 }
 
-Result<std::unique_ptr<WeightsSender>> Gateway::make_sender() {
+NodeSenderOptions Gateway::sender_options() const {
   NodeSenderOptions options;
   options.node = setup_.identity.node;
   options.host = setup_.host;
   options.shm = setup_.weights.way == WeightsWay::kAuto;
+  return options;
+}
+
+Result<std::unique_ptr<WeightsSender>> Gateway::make_rank_sender() {
+  return make_node_sender(*door_, sender_options());
+}
+
+Result<std::unique_ptr<WeightsSender>> Gateway::make_sender(bool state_chunks) {
+  NodeSenderOptions options = sender_options();
+  if (state_chunks) options.chunk_bytes = TcpReceiverOptions{}.chunk_bytes;
   auto nccl = make_nccl_sender();
   if (!nccl.ok() && setup_.weights.way == WeightsWay::kNccl) return nccl.error();
   if (!nccl.ok()) log_->warn("no weights by NCCL: " + nccl.error().message);

@@ -15,6 +15,7 @@
 #include "transport/door.hpp"
 #include "transport/nccl_member.hpp"
 #include "transport/nccl_sender.hpp"
+#include "transport/node_weights.hpp"
 #include "transport/requests.hpp"
 #include "transport/transport.hpp"
 #include "transport/tunnel.hpp"
@@ -45,8 +46,10 @@ class Gateway {
 
   // The learner's and a generator's side of weights between nodes. The sender serves at the door:
   // it dies before the gateway. Both do without NCCL where it cannot be used, and say so in the
-  // log, unless it was asked for: then there is no sender.
-  [[nodiscard]] Result<std::unique_ptr<WeightsSender>> make_sender();
+  // log, unless it was asked for: then there is no sender. `state_chunks`: other ranks of the
+  // learner offer the same versions, with the sender of make_rank_sender(), which has no NCCL.
+  [[nodiscard]] Result<std::unique_ptr<WeightsSender>> make_sender(bool state_chunks);
+  [[nodiscard]] Result<std::unique_ptr<WeightsSender>> make_rank_sender();
   std::unique_ptr<WeightsReceiver> make_receiver();
 
   // Carries connections between this node and `peers`. It dies before the gateway.
@@ -61,6 +64,7 @@ class Gateway {
 
  private:
   Gateway(const NodeSetup& setup, TlsContext context, std::shared_ptr<NodeLog> log);
+  NodeSenderOptions sender_options() const;
   [[nodiscard]] Result<std::unique_ptr<NcclSender>> make_nccl_sender();
   [[nodiscard]] Result<std::shared_ptr<NcclMember>> make_nccl_member();
 

@@ -173,7 +173,7 @@ caf::result<WeightsDelivered> GeneratorShell::want_weights(WeightsReady ready) {
     layout_ = manifest.tensors;
   }
   if (version_ && *version_ >= manifest.version) {
-    return WeightsDelivered{*version_, manifest.epoch, setup_.index, 0, ""};
+    return WeightsDelivered{*version_, manifest.epoch, setup_.index, 0, "", {}};
   }
   const TimePoint until = now() + std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
   announced_.push_back({manifest, now(), make_response_promise<WeightsDelivered>()});
@@ -199,8 +199,12 @@ bool GeneratorShell::use(const WeightsBuffer& buffer) {
 // Answers every announcement up to the one that the fetch was for.
 void GeneratorShell::take_weights(FetchEnd end) {
   std::string transport;
+  std::vector<WeightsShare> shares;
   if (end.weights.ok()) {
     transport = end.weights->transport;
+    shares = std::move(end.weights->shares);
+    for (const std::string& warning : end.weights->warnings)
+      services().log->warn(own_name() + ": " + warning);
     if (!use(end.weights->buffer)) return;
   } else if (end.weights.error().error_class != ErrorClass::kCancelled) {
     return fail(end.weights.error());
@@ -209,7 +213,7 @@ void GeneratorShell::take_weights(FetchEnd end) {
     Announced& first = announced_.front();
     const double seconds = std::chrono::duration<double>(now() - first.since).count();
     first.promise.deliver(WeightsDelivered{version_.value_or(0), first.manifest.epoch, setup_.index,
-                                           seconds, transport});
+                                           seconds, transport, std::exchange(shares, {})});
     entry().end_wait(version_name(first.manifest.version));
     announced_.erase(announced_.begin());
   }

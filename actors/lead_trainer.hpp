@@ -31,7 +31,9 @@ class LeadTrainer final : public Trainer {
                                        const std::filesystem::path&) override {
     return unsupported("supervised training has one rank");
   }
-  WeightsPtr weights(uint64_t version) const override { return own_->weights(version); }
+  WeightsPtr weights(uint64_t version, const AllocateWeights& allocate) const override {
+    return own_->weights(version, allocate);
+  }
   Result<void> save_optimizer(const std::filesystem::path& file) const override {
     orders_.save();
     return own_->save_optimizer(file);

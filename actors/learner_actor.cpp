@@ -69,7 +69,7 @@ LearnerShell::behavior_type LearnerShell::make_behavior() {
       [this](tick_atom) {
         seen();
         ticking_ = false;
-        if (buffer_.ready() && !failing_) train();
+        if (buffer_.ready() && !failing_ && offers_open_ == 0) train();
       },
       [this](failed_atom, const Outcome& outcome) { fail(to_error(outcome)); },
   };
@@ -91,7 +91,7 @@ Result<void> LearnerShell::start(const Peers& peers) {
     TW_ASSIGN(WeightsPtr weights, setup_.parts->load_model(checkpoint->model()));
     TW_TRY(trainer_->restore(std::move(weights), checkpoint->optimizer()));
   }
-  weights_ = trainer_->weights(version_);
+  take_snapshot();
   return publish();
 }
 
@@ -102,12 +102,13 @@ void LearnerShell::change_peers(Peers peers) {
   for (const auto& [generator, actor] : before) {
     if (peers_.generators.count(generator) > 0) continue;
     delivery_.leave(generator);
-    entry().end_wait(wait_name(published_.ready().manifest.version, generator));
+    transports_.erase(generator);
+    entry().end_wait(wait_name(published_.manifest.version, generator));
   }
   for (const auto& [generator, actor] : peers_.generators) {
     if (before.count(generator) > 0) continue;
     delivery_.join(generator);
-    announce(generator, actor, published_);
+    if (offers_open_ == 0) announce(generator, actor, announcement_);
   }
 }
 
@@ -145,8 +146,10 @@ void LearnerShell::refuse(std::vector<GroupKey> keys) {
   send(peers_.coordinator, refused_atom::value, std::move(keys));
 }
 
+// Ranks that still make their offer would only begin the next step after it.
 void LearnerShell::schedule() {
-  if (buffer_.ready() && !std::exchange(ticking_, true)) send(self(), tick_atom::value);
+  if (buffer_.ready() && offers_open_ == 0 && !std::exchange(ticking_, true))
+    send(self(), tick_atom::value);
 }
 
 void LearnerShell::train() {
@@ -165,7 +168,7 @@ void LearnerShell::train() {
   commit.step = ++step_;
   commit.version = ++version_;
   commit.metrics = std::move(report->metrics);
-  weights_ = trainer_->weights(version_);
+  take_snapshot();
   if (!good(publish())) return;
   commit.metrics.push_back(
       {"time/learner_seconds", std::chrono::duration<double>(now() - begun).count()});
@@ -173,6 +176,8 @@ void LearnerShell::train() {
   if (delivery_seconds_) {
     commit.metrics.push_back({"time/weights_delivery_seconds", *delivery_seconds_});
   }
+  for (const auto& [node, bytes] : std::exchange(bytes_by_node_, {}))
+    commit.metrics.push_back({"weights/bytes_from/" + node, static_cast<double>(bytes)});
   unsaved_.push_back({step_, commit.groups});
   send(peers_.coordinator, std::move(commit));
   refuse(buffer_.drop_stale(version_));
@@ -180,7 +185,14 @@ void LearnerShell::train() {
   schedule();
 }
 
-// Offers the current weights under the current epoch and tells every generator.
+// Written where the sender needs no copy of it.
+void LearnerShell::take_snapshot() {
+  weights_ = trainer_->weights(version_,
+                               [this](uint64_t bytes) { return setup_.sender->allocate(bytes); });
+}
+
+// Offers the current weights under the current epoch and tells every generator, once the ranks that
+// serve them offer them too.
 Result<void> LearnerShell::publish() {
   WeightsManifest manifest = weights_->manifest();
   manifest.epoch = peers_.epoch;
@@ -188,10 +200,17 @@ Result<void> LearnerShell::publish() {
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
   TW_ASSIGN(WeightsPlace place,
             setup_.sender->publish({manifest, weights_->storage()}, published_at_ + limit));
-  TW_ASSIGN(published_, WeightsAnnouncement::make({std::move(manifest), std::move(place)}));
+  published_ = {std::move(manifest), std::move(place), {}};
+  if (!setup_.ranks_serve_weights) return announce_to_all();
+  offer_at_ranks();
+  return {};
+}
+
+Result<void> LearnerShell::announce_to_all() {
+  TW_ASSIGN(announcement_, WeightsAnnouncement::make(published_));
   if (peers_.generators.empty()) return {};
   // They heard of a version before, when they joined.
-  TW_ASSIGN(const auto known, WeightsAnnouncement::make_short(published_.ready()));
+  TW_ASSIGN(const auto known, WeightsAnnouncement::make_short(published_));
   for (const auto& [generator, actor] : peers_.generators) announce(generator, actor, known);
   return {};
 }
@@ -199,12 +218,13 @@ Result<void> LearnerShell::publish() {
 void LearnerShell::announce(uint32_t generator, const GeneratorActor& actor,
                             const WeightsAnnouncement& announcement) {
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
-  const std::string wait = wait_name(published_.ready().manifest.version, generator);
+  const std::string wait = wait_name(published_.manifest.version, generator);
   entry().begin_wait(wait, name_of({Role::kGenerator, generator}), now(), now() + limit);
   request(actor, limit, announcement)
       .then(
           [this, wait](const WeightsDelivered& delivered) {
             entry().end_wait(wait);
+            note_delivery(delivered);
             delivery_.acknowledge(delivered);
             if (delivered.version == version_ && delivery_.delivered(version_)) {
               delivery_seconds_ = std::chrono::duration<double>(now() - published_at_).count();
@@ -220,6 +240,19 @@ void LearnerShell::announce(uint32_t generator, const GeneratorActor& actor,
                             std::to_string(setup_.options.deadlines.weights_ms) +
                             " ms (deadlines.weights_ms)");
           });
+}
+
+void LearnerShell::note_delivery(const WeightsDelivered& delivered) {
+  for (const WeightsShare& share : delivered.shares) bytes_by_node_[share.node] += share.bytes;
+  if (delivered.transport.empty()) return;  // another announcement brought it
+  std::string& before = transports_[delivered.generator];
+  if (before == delivered.transport) return;
+  before = delivered.transport;
+  std::string nodes;
+  for (const WeightsShare& share : delivered.shares)
+    nodes += (nodes.empty() ? " from node " : ", ") + share.node;
+  services().log->info("learner: generator " + std::to_string(delivered.generator) +
+                       " takes its weights by " + delivered.transport + nodes);
 }
 
 SaveReply LearnerShell::save(SaveRequest request) {

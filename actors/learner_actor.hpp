@@ -2,8 +2,10 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -31,6 +33,7 @@ struct LearnerSetup {
   std::shared_ptr<OwnRank> own_rank;  // shared with the node, which aborts it
   NodeAddress address;                // of this node
   RankStoreActor rank_store;
+  bool ranks_serve_weights = false;  // each of them offers every version, once rank 0 has
 };
 
 // Runs in a thread of its own, which is also the trainer's.
@@ -48,9 +51,12 @@ class LearnerShell final : public Shell<LearnerActor> {
   void take(std::vector<GroupParcel> parcels);
   void refuse(std::vector<GroupKey> keys);
   void train();
+  void take_snapshot();
   Result<void> publish();
   void announce(uint32_t generator, const GeneratorActor& actor,
                 const WeightsAnnouncement& announcement);
+  Result<void> announce_to_all();
+  void note_delivery(const WeightsDelivered& delivered);
   SaveReply save(SaveRequest request);
   void schedule();
 
@@ -59,6 +65,8 @@ class LearnerShell final : public Shell<LearnerActor> {
   void order_training(std::span<const SampleGroup> groups, uint64_t version, double progress);
   template <class... Ts>
   void order(size_t rank, const std::string& what, int64_t limit_ms, Ts&&... message);
+  void offer_at_ranks();
+  void rank_offered(size_t rank, const Result<WeightsPlace>& place);
   void rank_failed(size_t rank, const Error& error);
   void fail_of(const Error& error);
 
@@ -69,14 +77,18 @@ class LearnerShell final : public Shell<LearnerActor> {
   BatchBuffer buffer_;
   TrainClock clock_;  // follows the coordinator's
   DeliveryBook delivery_;
-  WeightsPtr weights_;             // of version_
-  WeightsAnnouncement published_;  // theirs, with the epoch that they are offered under
+  WeightsPtr weights_;                // of version_
+  WeightsReady published_;            // theirs, with the epoch that they are offered under
+  WeightsAnnouncement announcement_;  // of published_, once every rank has offered it
+  size_t offers_open_ = 0;  // ranks that don't offer them yet: nobody is told of them before
   uint64_t step_ = 0;
   uint64_t version_ = 0;
   uint64_t duplicates_ = 0;
   std::vector<TrainedBatch> unsaved_;  // batches since the last checkpoint
   TimePoint published_at_{};
   std::optional<double> delivery_seconds_;
+  std::map<uint32_t, std::string> transports_;     // what last carried weights to each generator
+  std::map<std::string, uint64_t> bytes_by_node_;  // that doors gave since the last commit
   bool ticking_ = false;
 };
 

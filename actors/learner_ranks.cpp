@@ -32,6 +32,7 @@ Result<std::unique_ptr<Trainer>> LearnerShell::meet_ranks() {
   for (const RankPeer& rank : ranks_) meeting.nodes.push_back(rank.node);
   meeting.store = setup_.rank_store;
   meeting.restore = setup_.start.checkpoint.has_value();
+  meeting.serve_weights = setup_.ranks_serve_weights;
   for (size_t i = 0; i < ranks_.size(); ++i) {
     meeting.rank = static_cast<uint32_t>(i + 1);
     order(i, "meeting", setup_.options.deadlines.start_ms, meeting);
@@ -81,6 +82,42 @@ void LearnerShell::order(size_t rank, const std::string& what, int64_t limit_ms,
             rank_failed(rank, {ErrorClass::kInternal, wait + " did not come to an end within " +
                                                           std::to_string(limit_ms) + " ms"});
           });
+}
+
+// Generators are told when all have answered, so that whatever they are told of is there.
+void LearnerShell::offer_at_ranks() {
+  const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
+  const WeightsManifest& manifest = published_.manifest;
+  published_.others.resize(ranks_.size());
+  offers_open_ = ranks_.size();
+  for (size_t i = 0; i < ranks_.size(); ++i) {
+    const std::string wait = "weights version " + std::to_string(manifest.version) +
+                             " offered by learner rank " + std::to_string(i + 1);
+    entry().begin_wait(wait, "node " + ranks_[i].node.name, now(), now() + limit);
+    request(ranks_[i].actor, limit, offer_atom::value, manifest)
+        .then(
+            [this, wait, i](RankOffer& offer) {
+              entry().end_wait(wait);
+              rank_offered(i, offer.outcome.ok ? Result<WeightsPlace>(std::move(offer.place))
+                                               : to_error(offer.outcome));
+            },
+            [this, wait, i](caf::error& error) {
+              entry().end_wait(wait);
+              if (error != caf::sec::request_timeout) return;
+              rank_failed(i, {ErrorClass::kInternal, wait + " was not there in time"});
+            });
+  }
+}
+
+void LearnerShell::rank_offered(size_t rank, const Result<WeightsPlace>& place) {
+  if (place.ok()) published_.others[rank] = *place;
+  if (!place.ok()) rank_failed(rank, place.error());
+  const bool ended = !place.ok() && !may_be_anothers(place.error());
+  if (ended || --offers_open_ > 0) return;
+  // A rank that could not offer it now is done without.
+  std::erase_if(published_.others, [](const WeightsPlace& other) { return other.port == 0; });
+  if (const auto told = announce_to_all(); !told.ok()) return fail(told.error());
+  schedule();
 }
 
 void LearnerShell::rank_failed(size_t rank, const Error& error) {

@@ -150,10 +150,8 @@ class LinkScribe final : public caf::io::scribe {
     detach(&stream_.backend(), false);
   }
   void flush() override { stream_.flush(this); }
-  std::string addr() const override {
-    const auto found = caf::io::network::remote_addr_of_fd(stream_.fd());
-    return found ? *found : std::string();
-  }
+  // What CAF tells of the other side when it is asked, see peer_book(). CAF itself only logs it.
+  std::string addr() const override { return peer_; }
   uint16_t port() const override {
     const auto found = caf::io::network::remote_port_of_fd(stream_.fd());
     return found ? *found : uint16_t{0};
@@ -177,12 +175,14 @@ void use_links(caf::actor_system_config& config, const MembershipOptions& member
   config.set("middleman.connection-timeout", caf::timespan(milliseconds(2 * membership.lost_ms)));
 }
 
+caf::actor peer_book(caf::actor_system& system) {
+  return system.middleman().named_broker<caf::io::basp_broker>(caf::atom("BASP"));
+}
+
 class Links::Impl {
  public:
   Impl(caf::actor_system& system, caf::strong_actor_ptr front)
-      : system_(system),
-        front_(std::move(front)),
-        broker_(system.middleman().named_broker<caf::io::basp_broker>(caf::atom("BASP"))) {}
+      : system_(system), front_(std::move(front)), broker_(peer_book(system)) {}
 
   caf::io::scribe_ptr adopt(std::unique_ptr<TlsStream> stream) {
     auto& loop = static_cast<default_multiplexer&>(system_.middleman().backend());

@@ -21,6 +21,11 @@ namespace tracewise {
 // given up a silent node before its links break (actors/membership.hpp).
 void use_links(caf::actor_system_config& config, const MembershipOptions& membership);
 
+// Who knows which node a process is, by the certificate of its link with this one: answers
+// (caf::get_atom, caf::node_id) with that id, the node's name, and a number of no meaning. The name
+// is empty where there is no such link.
+caf::actor peer_book(caf::actor_system& system);
+
 // Any thread may call. Outlives neither the actor system nor the streams' users: destroy it before
 // the system.
 class Links {

@@ -98,7 +98,7 @@ Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
   if (head_) {
     TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log));
-    TW_ASSIGN(auto others, gateway_->make_sender());
+    TW_ASSIGN(auto others, gateway_->make_sender(head_->ranks_serve_weights));
     sender_ = make_both_sender(make_local_sender(weights_), std::move(others));
   }
   TW_ASSIGN(books_, RunBooks::open(*folder_, resume, options_, parts_->prompts, wall_time()));
@@ -121,8 +121,9 @@ SupervisorSetup Node::supervisor_setup() {
   SupervisorSetup setup;
   setup.options = options_;
   setup.hire = [this](const Seat& seat, const SupervisorActor& supervisor) {
-    return SeatFactory{system_.get(), services_, parts_,    receivers_,
-                       own_rank_,     options_,  supervisor}
+    // Ranks beside rank 0 are on other nodes.
+    return SeatFactory{system_.get(), services_, parts_,   receivers_,
+                       own_rank_,     nullptr,   options_, supervisor}
         .hire(seat);
   };
   setup.seats = {options_.generators, options_.tracers, options_.builders};
@@ -137,8 +138,9 @@ SupervisorSetup Node::supervisor_setup() {
 }
 
 LearnerSetup Node::learner_setup() {
-  LearnerSetup setup{parts_, folder_, sender_, books_->start(), options_, own_rank_, {}, {}};
+  LearnerSetup setup{parts_, folder_, sender_, books_->start(), options_, own_rank_, {}, {}, false};
   if (!head_ || head_->ranks == 0) return setup;
+  setup.ranks_serve_weights = head_->ranks_serve_weights;
   setup.address = gateway_->address();
   rank_store_ = system_->spawn<RankStoreShell>(context("rank store", "rank store"));
   setup.rank_store = rank_store_;

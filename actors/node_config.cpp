@@ -26,7 +26,8 @@ NodeConfig::NodeConfig() {
            std::vector<ProbeRequest>, std::vector<ProbeResult>, std::vector<Rollout>,
            std::vector<TracedRollout>, std::vector<GroupParcel>, std::vector<LoggedRollout>,
            std::vector<ActorStatus>, Outcome, SaveRequest, SaveReply, Seat, EngineStats, Peers,
-           NodeAddress, NodeOffer, Welcome, Hired, RankMeeting, std::vector<SampleGroup>>(*this);
+           NodeAddress, NodeOffer, Welcome, Hired, RankMeeting, RankOffer, WeightsManifest,
+           std::vector<SampleGroup>>(*this);
 }
 
 }  // namespace tracewise

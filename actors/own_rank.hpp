@@ -12,9 +12,13 @@
 #include "actors/run_options.hpp"
 #include "actors/run_parts.hpp"
 #include "actors/signatures.hpp"
+#include "transport/transport.hpp"
 #include "transport/tunnel.hpp"
 
 namespace tracewise {
+
+// Makes what serves a rank's weights at its node's door, which outlives it. kResource.
+using MakeWeightsSender = std::function<Result<std::unique_ptr<WeightsSender>>()>;
 
 // The rank's thread calls; abort() alone may come from any.
 class OwnRank {

@@ -27,7 +27,7 @@ class PlainLoop {
     TW_ASSIGN(engine_, parts_.make_engine(0));
     TW_ASSIGN(tracer_, parts_.make_tracer());
     TW_ASSIGN(trainer_, parts_.make_trainer());
-    result_.weights = trainer_->weights(0);
+    result_.weights = trainer_->weights(0, allocate_weights);
     return engine_->set_weights(result_.weights);
   }
 
@@ -40,7 +40,7 @@ class PlainLoop {
           const TrainReport report,
           train_batch(*trainer_, std::move(batch), parts_.group_options.advantage, result_.steps,
                       run_progress(options_, result_.steps, result_.seconds), dump_dir_));
-      result_.weights = trainer_->weights(++result_.steps);
+      result_.weights = trainer_->weights(++result_.steps, allocate_weights);
       TW_TRY(engine_->set_weights(result_.weights));
       result_.seconds = std::chrono::duration<double>(Clock::now() - begun).count();
     }

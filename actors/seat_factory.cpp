@@ -26,8 +26,8 @@ Hired SeatFactory::hire(const Seat& seat) const {
           who, BuilderSetup{seat.number, parts->group_options, options});
       break;
     case Role::kRank:
-      hired.rank =
-          system->spawn<RankShell, caf::detached>(who, RankSetup{parts, own_rank, options});
+      hired.rank = system->spawn<RankShell, caf::detached>(
+          who, RankSetup{parts, own_rank, make_rank_sender, options});
       break;
   }
   return hired;

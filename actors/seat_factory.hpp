@@ -19,6 +19,7 @@ struct SeatFactory {
   std::shared_ptr<const RunParts> parts;   // likewise
   std::shared_ptr<Receivers> receivers;    // likewise
   std::shared_ptr<OwnRank> own_rank;       // likewise
+  MakeWeightsSender make_rank_sender;
   RunOptions options;
   SupervisorActor supervisor;  // whom the actors report to
 

@@ -53,10 +53,11 @@ using ping_atom = caf::atom_constant<caf::atom("ping")>;        // the head is a
 using pong_atom = caf::atom_constant<caf::atom("pong")>;        // so is a node
 using train_atom = caf::atom_constant<caf::atom("train")>;      // on the groups that were sent
 using save_atom = caf::atom_constant<caf::atom("save")>;        // give rank 0 the optimizer's state
-using put_atom = caf::atom_constant<caf::atom("put")>;          // into the ranks' store
-using get_atom = caf::atom_constant<caf::atom("get")>;          // out of it
-using failed_atom = caf::atom_constant<caf::atom("failed")>;    // an actor's last words
-using status_atom = caf::atom_constant<caf::atom("status")>;    // who is here and waits for whom
+using offer_atom = caf::atom_constant<caf::atom("offer")>;    // rank 0's version to generators too
+using put_atom = caf::atom_constant<caf::atom("put")>;        // into the ranks' store
+using get_atom = caf::atom_constant<caf::atom("get")>;        // out of it
+using failed_atom = caf::atom_constant<caf::atom("failed")>;  // an actor's last words
+using status_atom = caf::atom_constant<caf::atom("status")>;  // who is here and waits for whom
 
 // Whether a request was carried out, as a value that can travel.
 struct Outcome {
@@ -109,6 +110,12 @@ struct Hired;
 
 // What a rank of the learner needs to meet the others.
 struct RankMeeting;
+
+// A rank's answer to an offer_atom: where its copy of a version is.
+struct RankOffer {
+  Outcome outcome;  // a failure has nothing below
+  WeightsPlace place;
+};
 
 // Who is who. Sent to everybody when somebody has joined or was lost, to each with those whom it
 // speaks to, and answered with its epoch: the coordinator is told last, so that nobody gets work
@@ -164,7 +171,10 @@ using RankActor = caf::typed_actor<
     // that came before (from weights version, at a run's progress in [0, 1]), save it.
     caf::replies_to<RankMeeting>::with<Outcome>, caf::reacts_to<std::vector<SampleGroup>>,
     caf::replies_to<train_atom, uint64_t, double>::with<Outcome>,
-    caf::replies_to<save_atom>::with<Outcome>>;
+    caf::replies_to<save_atom>::with<Outcome>,
+    // Learner, of a meeting that serves weights: offer the version that it has published, which the
+    // rank's own weights must be.
+    caf::replies_to<offer_atom, WeightsManifest>::with<RankOffer>>;
 
 // --- learner: owns trainer, batch buffer and checkpoints; rank 0; detached
 using LearnerActor = caf::typed_actor<
@@ -259,7 +269,8 @@ struct RankMeeting {
   uint32_t rank = 0;
   std::vector<NodeAddress> nodes;  // by rank
   RankStoreActor store;
-  bool restore = false;  // a checkpoint, which rank 0 reads
+  bool restore = false;        // a checkpoint, which rank 0 reads
+  bool serve_weights = false;  // each rank offers every version, as rank 0 does
 };
 
 struct Peers {

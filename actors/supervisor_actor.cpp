@@ -77,9 +77,9 @@ SupervisorShell::behavior_type SupervisorShell::make_behavior() {
         seen();
         give_up(seat, reason);
       },
-      [this](join_atom, const NodeAddress& address) {
+      [this](join_atom, const NodeAddress& address) -> caf::result<Welcome> {
         seen();
-        return welcome(address);
+        return answer_join(address);
       },
       [this](ready_atom, NodeOffer& offer) {
         seen();

@@ -70,6 +70,7 @@ class SupervisorShell final : public Shell<SupervisorActor> {
     this->monitor(handle);
   }
   // Nodes (supervisor_nodes.cpp).
+  caf::result<Welcome> answer_join(const NodeAddress& address);
   Welcome welcome(const NodeAddress& address);
   void node_ready(NodeOffer offer);
   void apply(const Membership::Change& change);

@@ -1,9 +1,35 @@
 // The supervisor's other nodes: how they come, are watched over and go.
 #include <algorithm>
 
+#include "actors/links.hpp"
 #include "actors/supervisor_actor.hpp"
 
 namespace tracewise {
+
+// A node joins by the name of its certificate and no other. Whether a door is where the node says,
+// everybody finds out who dials it: dial() expects that name there.
+caf::result<Welcome> SupervisorShell::answer_join(const NodeAddress& address) {
+  const caf::node_id from = current_sender()->node();  // the promise takes the sender over
+  auto promise = make_response_promise<Welcome>();
+  const auto limit = std::chrono::milliseconds(setup_.membership.lost_ms);
+  auto answer = [this, promise, address](const std::string& node) mutable {
+    if (node == address.name) {
+      promise.deliver(welcome(address));
+      return;
+    }
+    services().log->warn("node '" + node + "' asked to join as " + address.name +
+                         " and was refused");
+    Welcome refused;
+    refused.outcome = to_outcome(bad_input("the node's certificate is that of '" + node +
+                                           "', it cannot join as " + address.name));
+    promise.deliver(std::move(refused));
+  };
+  request(peer_book(system()), limit, caf::get_atom::value, from)
+      .then([answer](const caf::node_id&, const std::string& node,
+                     uint16_t) mutable { answer(node); },
+            [answer](caf::error&) mutable { answer(""); });
+  return promise;
+}
 
 // Whoever comes later makes the links, so that every two nodes have one before their actors hear of
 // each other.

@@ -89,7 +89,8 @@ TRACEWISE_INSPECT(NodeOffer, x.address, x.seats, x.agent)
 TRACEWISE_INSPECT(Welcome, x.outcome, x.config, x.nodes)
 TRACEWISE_INSPECT(Hired, x.generator, x.tracer, x.builder, x.rank)
 TRACEWISE_INSPECT(RankPeer, x.actor, x.node)
-TRACEWISE_INSPECT(RankMeeting, x.rank, x.nodes, x.store, x.restore)
+TRACEWISE_INSPECT(RankMeeting, x.rank, x.nodes, x.store, x.restore, x.serve_weights)
+TRACEWISE_INSPECT(RankOffer, x.outcome, x.place)
 TRACEWISE_INSPECT(Peers, x.coordinator, x.learner, x.generators, x.tracers, x.builders, x.ranks,
                   x.epoch)
 #undef TRACEWISE_INSPECT

@@ -134,8 +134,8 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
   const int64_t exit_ms = made.options.deadlines.exit_ms;
   SeatFactory factory{
       system_.get(), services, std::make_shared<const RunParts>(std::move(made.parts)),
-      receivers,     own_rank, made.options,
-      head};
+      receivers,     own_rank, [gateway = gateway_.get()] { return gateway->make_rank_sender(); },
+      made.options,  head};
   NodeOffer offer{gateway_->address(), setup_.seats,
                   system_->spawn<AgentShell>(
                       ShellContext{services, head, "agent", "agent"},

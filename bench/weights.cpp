@@ -40,7 +40,7 @@ class Sync {
   // Seconds from publishing to the version's being usable.
   Result<double> run(WeightsBuffer weights) {
     weights.manifest.version = ++version_;
-    WeightsReady ready{weights.manifest, {}};
+    WeightsReady ready{weights.manifest, {}, {}};
     const TimePoint start = SteadyClock::now();
     TW_ASSIGN(ready.place, exchange_.sender->publish(std::move(weights), bench_limit()));
     TW_ASSIGN(FetchedWeights got, exchange_.receiver->fetch(ready, bench_limit()));

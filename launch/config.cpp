@@ -11,6 +11,8 @@
 
 #include "launch/config_key.hpp"
 #include "launch/nearest.hpp"
+#include "messages/codec.hpp"
+#include "messages/group_size.hpp"
 
 namespace tracewise {
 namespace {
@@ -207,6 +209,31 @@ std::optional<Conflict> find_cluster_conflict(const Config& c) {
   return std::nullopt;
 }
 
+// Between processes a rollout and a group of them are messages, whose size is limited.
+std::optional<Conflict> find_size_conflict(const Config& c) {
+  if (c.cluster.topology == Topology::kInProcess) return std::nullopt;
+  const GroupShape shape{int64_t{c.run.group_size}, c.data.max_prompt_tokens,
+                         int64_t{c.run.sampling.max_new_tokens}, c.group.preference.max_pairs};
+  const int64_t rollouts = rollouts_that_fit(shape), tokens = response_tokens_that_fit(shape);
+  if (rollouts < shape.rollouts) {
+    const std::string either =
+        rollouts == 0 ? "" : "run.group_size = " + std::to_string(rollouts) + " or ";
+    return Conflict{
+        {"run.group_size", "sampling.max_new_tokens"},
+        "a group may have " + std::to_string(kMaxGroupBytes >> 20) +
+            " MiB as a message between nodes, this one up to " +
+            std::to_string(
+                static_cast<int64_t>(std::min(largest_group_bytes(shape), 1e18) / (1 << 20))) +
+            " MiB; take " + either + "sampling.max_new_tokens = " + std::to_string(tokens)};
+  }
+  if (largest_rollout_bytes(shape) > static_cast<double>(kMaxMessageBytes)) {
+    return Conflict{{"sampling.max_new_tokens"},
+                    "a rollout may have " + std::to_string(kMaxMessageBytes >> 20) +
+                        " MiB as a message between nodes; take fewer tokens"};
+  }
+  return std::nullopt;
+}
+
 std::optional<Conflict> find_conflict(const Config& c) {
   const AdvantageOptions& a = c.group.advantage;
   if (a.length_penalty > 0 && a.kind == AdvantageKind::kStepGroup) {
@@ -231,7 +258,8 @@ std::optional<Conflict> find_conflict(const Config& c) {
   if (!std::ranges::is_sorted(c.run.eval.at_seconds)) {
     return Conflict{{"eval.at_seconds"}, "the times must ascend"};
   }
-  return find_cluster_conflict(c);
+  if (auto conflict = find_cluster_conflict(c)) return conflict;
+  return find_size_conflict(c);
 }
 
 std::optional<Conflict> find_training_conflict(const Config& c) {
@@ -298,16 +326,47 @@ Result<void> check_training(const Config& config) {
   return refuse(find_training_conflict(config), config, {});
 }
 
+namespace {
+
+// Threads on this machine's cores.
+struct CpuThreads {
+  int64_t sampling = 0;
+  int64_t training = 0;
+};
+
+// All of one process, or of all processes that topology local places here.
+CpuThreads cpu_threads(const Config& config) {
+  const auto on_cpu = [](const std::string& device) { return device == "cpu"; };
+  const int64_t engine = on_cpu(config.engine.device) ? config.engine.threads : 0;
+  const int64_t trainer = on_cpu(config.trainer.device) ? config.trainer.threads : 0;
+  if (config.cluster.topology == Topology::kInProcess)
+    return {int64_t{config.run.generators} * engine, trainer};
+  if (config.cluster.topology != Topology::kLocal) return {};
+  CpuThreads all{int64_t{config.cluster.head.seats.generators} * engine, trainer};
+  for (const NodeSpec& node : config.cluster.nodes) {
+    const int64_t threads = node.threads > 0 ? node.threads : config.engine.threads;
+    int64_t generators = on_cpu(config.engine.device) ? node.seats.generators : 0;
+    if (!node.devices.empty()) generators = std::ranges::count_if(node.devices, on_cpu);
+    all.sampling += generators * threads;
+    const std::string& rank = node.rank_device.empty() ? config.trainer.device : node.rank_device;
+    all.training += on_cpu(rank) ? int64_t{node.seats.ranks} * config.trainer.threads : 0;
+  }
+  return all;
+}
+
+}  // namespace
+
 std::string thread_warning(const Config& config, unsigned cores) {
-  const int64_t sampling = int64_t{config.run.generators} * config.engine.threads;
-  const int64_t training = config.trainer.threads;
+  const auto [sampling, training] = cpu_threads(config);
   const bool in_turns = config.run.max_staleness == 0;  // never both at once
   const int64_t busy = in_turns ? std::max(sampling, training) : sampling + training;
-  const bool on_cpu = config.engine.device == "cpu" && config.trainer.device == "cpu";
-  if (!on_cpu || cores == 0 || busy <= cores) return {};
+  if (cores == 0 || busy <= cores) return {};
+  const std::string generators =
+      config.cluster.topology == Topology::kLocal
+          ? "the generators of cluster.nodes, their threads"
+          : "run.generators (" + std::to_string(config.run.generators) + ")";
   return std::to_string(busy) + " compute threads on " + std::to_string(cores) +
-         " cores starve each other: lower run.generators (" +
-         std::to_string(config.run.generators) + "), engine.threads (" +
+         " cores starve each other: lower " + generators + ", engine.threads (" +
          std::to_string(config.engine.threads) + ") or trainer.threads (" +
          std::to_string(config.trainer.threads) + ")";
 }

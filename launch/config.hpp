@@ -70,8 +70,9 @@ Result<Config> load_config(const ConfigSource& source);
 // without a probe. Commands that train call it before they start.
 [[nodiscard]] Result<void> check_training(const Config& config);
 
-// One sentence where more threads compute at a time than there are cores, which slows small models
-// down several times; else empty. cores: 0 is unknown.
+// One sentence where more threads compute at a time on this machine than it has cores, which slows
+// small models down several times; else empty. Of several processes those of topology local are
+// here; of the others nothing is known (tracewise doctor asks them). cores: 0 is unknown.
 std::string thread_warning(const Config& config, unsigned cores);
 
 // TOML that load_config() reads back to an equal config. `comments` puts each key's meaning and

@@ -1,5 +1,6 @@
 #include "launch/memory_estimate.hpp"
 
+#include "launch/weights_placement.hpp"
 #include "model/file_io.hpp"
 
 namespace tracewise {
@@ -51,7 +52,8 @@ MemoryEstimate estimate_memory(const Config& config, const ModelConfig& model, c
   if (!head && seats.ranks == 0) return estimate;
   const bool reference = config.trainer.loss.kl_beta > 0 || config.trainer.loss.step_dpo_weight > 0;
   // The weights that learn, their gradient; the version that is sent; the start weights.
-  const int64_t copies = 2 + (head ? 1 : 0) + (reference ? 1 : 0);
+  const bool sends = head || ranks_serve_weights(config);
+  const int64_t copies = 2 + (sends ? 1 : 0) + (reference ? 1 : 0);
   // Both moments, and a master copy of what isn't fp32 itself; each rank has its share.
   const int64_t states = element == kFloatBytes ? 2 : 3;
   const int64_t ranks = 1 + int64_t{all_seats(config.cluster).ranks};

@@ -12,6 +12,7 @@
 #include "launch/parts.hpp"
 #include "launch/stderr_pipe.hpp"
 #include "launch/training.hpp"
+#include "launch/weights_placement.hpp"
 #include "transport/nccl_api.hpp"
 
 namespace tracewise {
@@ -54,6 +55,7 @@ Result<RunSummary> run_head(const NodeEnvelope& envelope, std::stop_token stop,
   setup.config = envelope.head->config;
   setup.seats = counts(envelope.seats);
   setup.ranks = all_seats(config.cluster).ranks;
+  setup.ranks_serve_weights = ranks_serve_weights(config);
   setup.expected = envelope.head->expected;
   setup.on_open = [&report](const NodeAddress& address) {
     report(HeadAddress{address.host, address.port});

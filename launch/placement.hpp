@@ -31,7 +31,8 @@ struct PlacedNode {
 };
 
 struct Placement {
-  std::vector<PlacedNode> nodes;  // the head first
+  std::vector<PlacedNode> nodes;     // the head first
+  bool ranks_serve_weights = false;  // to generators, as the head does
 };
 
 // kBadInput: topology in_process has nothing to place.

@@ -41,7 +41,11 @@ std::string placement_table(const Placement& placement,
                     bytes_text(memory.optimizer), bytes_text(memory.total())});
     commands += node.name + ": " + command_text(node.argv) + "\n";
   }
-  return aligned(rows) + "\n" + commands;
+  const std::string weights =
+      placement.ranks_serve_weights
+          ? "weights over connections: from the head and from each node with a rank\n\n"
+          : "";
+  return aligned(rows) + "\n" + weights + commands;
 }
 
 std::string placement_json(const Placement& placement,
@@ -66,7 +70,9 @@ std::string placement_json(const Placement& placement,
                        {"kv_cache", memory.kv_cache},
                        {"optimizer", memory.optimizer}}}});
   }
-  return nlohmann::json{{"nodes", nodes}}.dump(1) + "\n";
+  return nlohmann::json{{"nodes", nodes}, {"ranks_serve_weights", placement.ranks_serve_weights}}
+             .dump(1) +
+         "\n";
 }
 
 }  // namespace tracewise

@@ -94,7 +94,7 @@ Result<SupervisedSummary> train_supervised(
               summary.seconds / static_cast<double>(step + 1) * left});
     }
   }
-  TW_TRY(save_model_folder(out, model.config, *model.tokenizer, *trainer->weights(0)));
+  TW_TRY(save_model_folder(out, model.config, *model.tokenizer, *trainer->weights(0, allocate_weights)));
   return summary;
 }
 

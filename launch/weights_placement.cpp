@@ -11,24 +11,49 @@ bool is_gpu(const std::string& device) { return device.starts_with("cuda:"); }
 
 bool is_head(const PlacedNode& node) { return node.name == kHeadName; }
 
+// The first GPU of generators on `devices`; empty: none.
+std::string gpu_of(const Config& config, const std::vector<std::string>& devices) {
+  if (devices.empty()) return is_gpu(config.engine.device) ? config.engine.device : "";
+  const auto gpu = std::ranges::find_if(devices, is_gpu);
+  return gpu == devices.end() ? "" : *gpu;
+}
+
 // Of the learner on the head, else of a generator; empty: it has none.
 std::string gpu_of(const Config& config, const PlacedNode& node) {
   if (is_head(node)) return is_gpu(config.trainer.device) ? config.trainer.device : "";
-  if (node.seats.generators == 0) return "";
-  if (node.devices.empty()) return is_gpu(config.engine.device) ? config.engine.device : "";
-  const auto gpu = std::ranges::find_if(node.devices, is_gpu);
-  return gpu == node.devices.end() ? "" : *gpu;
+  return node.seats.generators == 0 ? "" : gpu_of(config, node.devices);
+}
+
+// Whether the learner broadcasts.
+bool by_nccl(const Config& config) {
+  const WeightsWay way = config.cluster.weights;
+  return is_gpu(config.trainer.device) &&
+         (way == WeightsWay::kNccl || (way == WeightsWay::kAuto && has_nccl()));
 }
 
 }  // namespace
 
 void place_weights(const Config& config, Placement& placement) {
-  const WeightsWay way = config.cluster.weights;
-  const bool nccl = is_gpu(config.trainer.device) &&
-                    (way == WeightsWay::kNccl || (way == WeightsWay::kAuto && has_nccl()));
+  const bool nccl = by_nccl(config);
   for (PlacedNode& node : placement.nodes) {
-    node.weights = {way, nccl ? gpu_of(config, node) : ""};
+    node.weights = {config.cluster.weights, nccl ? gpu_of(config, node) : ""};
   }
+  placement.ranks_serve_weights = ranks_serve_weights(config);
+}
+
+bool ranks_serve_weights(const Config& config) {
+  const ClusterOptions& cluster = config.cluster;
+  if (all_seats(cluster).ranks == 0) return false;
+  const bool nccl = by_nccl(config);
+  return std::ranges::any_of(cluster.nodes, [&](const NodeSpec& node) {
+    if (node.seats.generators == 0) return false;
+    if (nccl && !gpu_of(config, node.devices).empty()) return false;
+    if (cluster.weights != WeightsWay::kAuto) return true;
+    // Shared memory, where it is the head's host; Slurm chooses hosts later.
+    const bool here = cluster.topology == Topology::kLocal ||
+                      (!node.host.empty() && node.host == cluster.head.host);
+    return !here;
+  });
 }
 
 Result<void> check_weights(const Config& config, const Placement& placement) {

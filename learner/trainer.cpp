@@ -92,7 +92,9 @@ class DecoderTrainer final : public Trainer {
     });
   }
 
-  WeightsPtr weights(uint64_t version) const override { return decoder_.snapshot(version); }
+  WeightsPtr weights(uint64_t version, const AllocateWeights& allocate) const override {
+    return decoder_.snapshot(version, allocate);
+  }
 
   Result<void> save_optimizer(const std::filesystem::path& file) const override {
     return together([&] { return optimizer_->save(file); });

@@ -105,8 +105,8 @@ class Trainer {
                                                double progress,
                                                const std::filesystem::path& dump_dir) = 0;
 
-  // A copy of the current weights as version `version`.
-  virtual WeightsPtr weights(uint64_t version) const = 0;
+  // A copy of the current weights as version `version`, in storage of `allocate`.
+  virtual WeightsPtr weights(uint64_t version, const AllocateWeights& allocate) const = 0;
 
   // Optimizer state (moments, steps, counters) as one safetensors file; written beside and renamed.
   // Rank 0 writes it, the same for any number of ranks; whether that failed only rank 0 knows.

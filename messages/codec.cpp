@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "messages/group_size.hpp"
 #include "messages/validate.hpp"
 #include "tracewise.pb.h"
 
@@ -311,12 +312,15 @@ void visit(V& v, Ref<V, WeightsPlace> r, v1::WeightsPlace& p) {
   SCALAR(host_id);
   SCALAR(pid);
   SCALAR(fd);
+  SCALAR(chunk_bytes);
+  ARRAY(chunk_checksums);
 }
 
 template <class V>
 void visit(V& v, Ref<V, WeightsReady> r, v1::WeightsReady& p) {
   MESSAGE(manifest);
   MESSAGE(place);
+  LIST(others);
 }
 
 template <class V>
@@ -332,12 +336,19 @@ void visit(V& v, Ref<V, WeightsPull> r, v1::WeightsPull& p) {
 }
 
 template <class V>
+void visit(V& v, Ref<V, WeightsShare> r, v1::WeightsShare& p) {
+  SCALAR(node);
+  SCALAR(bytes);
+}
+
+template <class V>
 void visit(V& v, Ref<V, WeightsDelivered> r, v1::WeightsDelivered& p) {
   SCALAR(version);
   SCALAR(epoch);
   SCALAR(generator);
   SCALAR(seconds);
   SCALAR(transport);
+  LIST(shares);
 }
 
 #undef SCALAR
@@ -370,10 +381,13 @@ void Decoder::list(std::vector<R>& field, Repeated& twin) {
     visit(*this, field[i], *twin.Mutable(static_cast<int>(i)));
 }
 
-Error too_large(const char* record, size_t bytes) {
+template <class R>
+constexpr size_t kMaxBytes = std::is_same_v<R, SampleGroup> ? kMaxGroupBytes : kMaxMessageBytes;
+
+Error too_large(const char* record, size_t bytes, size_t limit) {
   return {ErrorClass::kResource, std::string(record) + " of " + std::to_string(bytes) +
                                      " bytes exceeds a message's limit of " +
-                                     std::to_string(kMaxMessageBytes)};
+                                     std::to_string(limit)};
 }
 
 // Where a twin lives for as long as one call, which makes no other: its many small arrays are cut
@@ -403,7 +417,7 @@ Result<std::string> encode_as(const char* name, const R& record) {
   Encoder encoder;
   visit(encoder, record, twin);
   const size_t bytes = twin.ByteSizeLong();
-  if (bytes > kMaxMessageBytes) return too_large(name, bytes);
+  if (bytes > kMaxBytes<R>) return too_large(name, bytes, kMaxBytes<R>);
   std::string out(bytes, '\0');
   // With the sizes that were just added up: adding them up again takes a quarter as long as
   // writing.
@@ -413,7 +427,7 @@ Result<std::string> encode_as(const char* name, const R& record) {
 
 template <class Twin, class R>
 Result<void> decode_as(const char* name, std::string_view bytes, R& out) {
-  if (bytes.size() > kMaxMessageBytes) return too_large(name, bytes.size());
+  if (bytes.size() > kMaxBytes<R>) return too_large(name, bytes.size(), kMaxBytes<R>);
   TwinArena arena;
   Twin& twin = arena.make<Twin>();
   if (!twin.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {

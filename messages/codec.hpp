@@ -10,7 +10,7 @@
 
 namespace tracewise {
 
-// Nothing larger travels as a message; weights go over a transport.
+// Nothing larger travels but a SampleGroup (group_size.hpp); weights go over a transport.
 inline constexpr size_t kMaxMessageBytes = size_t{8} << 20;
 
 // Every record type, in travel order. Both ends of a connection announce exactly this list.
@@ -39,6 +39,7 @@ inline constexpr size_t kMaxMessageBytes = size_t{8} << 20;
   X(WeightsPlace)                 \
   X(WeightsReady)                 \
   X(WeightsPull)                  \
+  X(WeightsShare)                 \
   X(WeightsDelivered)
 
 // encode(): the record as its twin's bytes. kResource if they exceed kMaxMessageBytes. What

@@ -311,19 +311,24 @@ struct WeightsManifest {
 // Where a published version can be fetched from: in its own process always, over connections and
 // from shared memory where the parts for it are set. Made by transport/, for its receivers.
 struct WeightsPlace {
-  std::string node;     // of the learner; empty: not served over connections
+  std::string node;     // of a rank of the learner; empty: not served over connections
   std::string host;     // of its door, a name or a number
   uint32_t port = 0;    // of its door, <= 65535; 0: not served over connections
   std::string host_id;  // who can open its shared memory (transport/host_id.hpp)
   int32_t pid = 0;      // process with the shared segment; 0: none
   int32_t fd = -1;      // the segment's descriptor in that process; -1: none
+  // Of the version, where other places may offer it too: what each chunk is, whoever gives it.
+  // Chunk i begins at byte i * chunk_bytes, as in WeightsPull; 0: they are not stated.
+  uint64_t chunk_bytes = 0;
+  std::vector<uint64_t> chunk_checksums;  // xxh3-64
   bool operator==(const WeightsPlace&) const = default;
 };
 
-// Learner -> generators: version is there to be fetched from its place.
+// Learner -> generators: version is there to be fetched from its place, and from others.
 struct WeightsReady {
   WeightsManifest manifest;
-  WeightsPlace place;
+  WeightsPlace place;                // rank 0's
+  std::vector<WeightsPlace> others;  // of other ranks; only where `place` states the chunks
   bool operator==(const WeightsReady&) const = default;
 };
 
@@ -344,14 +349,22 @@ struct WeightsPull {
   bool operator==(const WeightsPull&) const = default;
 };
 
+// What of a version one node gave over connections.
+struct WeightsShare {
+  std::string node;
+  uint64_t bytes = 0;
+  bool operator==(const WeightsShare&) const = default;
+};
+
 // Generator -> learner: version was checked, and rollouts that start from now on are sampled with
 // it or a newer one.
 struct WeightsDelivered {
   uint64_t version = 0;
   uint64_t epoch = 0;
   uint32_t generator = 0;
-  double seconds = 0;     // from WeightsReady to here
-  std::string transport;  // what carried it: "local", "shm", "nccl", "tcp"
+  double seconds = 0;                // from WeightsReady to here
+  std::string transport;             // what carried it: "local", "shm", "nccl", "tcp"
+  std::vector<WeightsShare> shares;  // by "tcp": who gave it, at most once each
   bool operator==(const WeightsDelivered&) const = default;
 };
 

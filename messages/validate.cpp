@@ -99,6 +99,10 @@ Result<void> check_node(std::string_view place, std::string_view name) {
   return broken(place, "is no node name: 1 to 64 letters, digits, '.', '-' and '_'");
 }
 
+uint64_t chunk_count(uint64_t bytes, uint64_t chunk_bytes) {
+  return chunk_bytes == 0 ? 0 : bytes / chunk_bytes + (bytes % chunk_bytes != 0 ? 1 : 0);
+}
+
 constexpr size_t kMaxWordBytes = 256;
 constexpr size_t kMaxReasonBytes = 2048;  // a sentence that quotes words of both sides
 
@@ -323,12 +327,25 @@ Result<void> validate(const WeightsPlace& r) {
     return broken("WeightsPlace.fd", "is " + to_string(r.fd) + " of process " + to_string(r.pid) +
                                          ", both name a segment or neither does (-1 and 0)");
   }
+  if (r.chunk_bytes > kMaxChunkBytes) {
+    return broken("WeightsPlace.chunk_bytes",
+                  "is " + to_string(r.chunk_bytes) + ", above " + to_string(kMaxChunkBytes));
+  }
   return {};
 }
 
 Result<void> validate(const WeightsReady& r) {
   TW_TRY(validate(r.manifest));
-  return validate(r.place);
+  TW_TRY(validate(r.place));
+  const uint64_t chunks = chunk_count(r.manifest.bytes, r.place.chunk_bytes);
+  TW_TRY(check_length("WeightsPlace.chunk_checksums", r.place.chunk_checksums.size(), chunks,
+                      "chunks"));
+  if (!r.others.empty() && r.place.chunk_bytes == 0) {
+    return broken("WeightsReady.others",
+                  "names other places, but what they must give is not stated");
+  }
+  for (const WeightsPlace& other : r.others) TW_TRY(validate(other));
+  return {};
 }
 
 Result<void> validate(const WeightsPull& r) {
@@ -337,7 +354,7 @@ Result<void> validate(const WeightsPull& r) {
                                                  ", it must be in [1, " +
                                                  to_string(kMaxChunkBytes) + "]");
   }
-  const uint64_t chunks = r.bytes / r.chunk_bytes + (r.bytes % r.chunk_bytes != 0 ? 1 : 0);
+  const uint64_t chunks = chunk_count(r.bytes, r.chunk_bytes);
   if (r.chunk >= chunks) {
     return broken("WeightsPull.chunk", "is " + to_string(r.chunk) + " of " + to_string(chunks) +
                                            " in a buffer of " + to_string(r.bytes) + " bytes");
@@ -345,7 +362,10 @@ Result<void> validate(const WeightsPull& r) {
   return {};
 }
 
+Result<void> validate(const WeightsShare& r) { return check_node("WeightsShare.node", r.node); }
+
 Result<void> validate(const WeightsDelivered& r) {
+  for (const WeightsShare& share : r.shares) TW_TRY(validate(share));
   TW_TRY(check_line("WeightsDelivered.transport", r.transport, kMaxWordBytes));
   return check_finite("WeightsDelivered.seconds", r.seconds);
 }

@@ -41,6 +41,7 @@ bool is_node_name(std::string_view name);
 [[nodiscard]] Result<void> validate(const WeightsReady& r);
 // The chunk lies inside the buffer.
 [[nodiscard]] Result<void> validate(const WeightsPull& r);
+[[nodiscard]] Result<void> validate(const WeightsShare& r);
 [[nodiscard]] Result<void> validate(const WeightsDelivered& r);
 
 }  // namespace tracewise

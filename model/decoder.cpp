@@ -191,10 +191,10 @@ Result<FrozenParameters> Decoder::freeze(const WeightsPtr& weights) const {
   return FrozenParameters(std::move(frozen));
 }
 
-WeightsPtr Decoder::snapshot(uint64_t version) const {
+WeightsPtr Decoder::snapshot(uint64_t version, const AllocateWeights& allocate) const {
   WeightsManifest manifest = layout_;
   manifest.version = version;
-  auto bytes = allocate_weights(manifest.bytes);
+  auto bytes = allocate(manifest.bytes);
   c10::NoGradGuard no_gradient;
   at::from_blob(bytes.get(), flat().sizes(), flat().options().device(at::kCPU)).copy_(flat());
   manifest.checksum = weights_checksum({bytes.get(), manifest.bytes});

@@ -65,8 +65,8 @@ class Decoder {
   Result<FrozenParameters> freeze(const WeightsPtr& weights) const;
   void use(FrozenParameters parameters) { parameters_ = std::move(parameters); }
 
-  // Copies the parameters out as version `version`, checksum filled in.
-  WeightsPtr snapshot(uint64_t version) const;
+  // Copies the parameters out, into storage of `allocate`, as version `version`; checksum filled in.
+  WeightsPtr snapshot(uint64_t version, const AllocateWeights& allocate = allocate_weights) const;
 
   // kTraining: from now on each backward pass calls `added` for each parameter once, as soon as it
   // has added that parameter's gradient to elements [begin, begin + count) of flat_gradient(), in

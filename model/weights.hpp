@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -44,7 +45,10 @@ WeightsManifest weights_layout(const ModelConfig& config);
 // where it has that dtype already. `config` is the model's, in the dtype of `weights`.
 WeightsPtr cast_weights(const ModelConfig& config, WeightsPtr weights, const std::string& dtype);
 
-// 64-byte aligned storage for `bytes` bytes, not initialised.
+// Gives 64-byte aligned storage for as many bytes, not initialised.
+using AllocateWeights = std::function<std::shared_ptr<std::byte[]>(uint64_t bytes)>;
+
+// The heap's.
 std::shared_ptr<std::byte[]> allocate_weights(uint64_t bytes);
 
 // xxh3-64 of the buffer, as stored in WeightsManifest::checksum.

@@ -7,6 +7,8 @@
 #include <mutex>
 #include <utility>
 
+#include "transport/checksum.hpp"
+#include "transport/chunk_wire.hpp"
 #include "transport/segment.hpp"
 #include "transport/segment_pool.hpp"
 
@@ -43,13 +45,20 @@ class NodeSender final : public WeightsSender {
   Result<WeightsPlace> publish(WeightsBuffer weights, TimePoint deadline) override {
     const std::lock_guard lock(mutex_);
     const bool shared = options_.shm && move_to_segment(weights);
+    std::vector<uint64_t> chunks = chunk_checksums(weights);
     if (std::chrono::steady_clock::now() >= deadline) {
       return Error{ErrorClass::kDeadline, name_of(weights.manifest) + " was not offered in time"};
     }
     TW_TRY(server_->offer(weights));
     if (nccl_) nccl_->offer(weights);
     epoch_ = weights.manifest.epoch;
-    WeightsPlace place{options_.node, options_.host, door_.port(), own_host_id(), 0, -1};
+    WeightsPlace place;
+    place.node = options_.node;
+    place.host = options_.host;
+    place.port = door_.port();
+    place.host_id = own_host_id();
+    place.chunk_bytes = options_.chunk_bytes;
+    place.chunk_checksums = std::move(chunks);
     if (!shared) {
       pool_.withdraw();
       return place;
@@ -77,6 +86,18 @@ class NodeSender final : public WeightsSender {
     return true;
   }
 
+  // Of the chunks that are to be stated; none otherwise.
+  std::vector<uint64_t> chunk_checksums(const WeightsBuffer& weights) const {
+    const uint64_t bytes = weights.manifest.bytes, chunk_bytes = options_.chunk_bytes;
+    std::vector<uint64_t> sums;
+    if (chunk_bytes == 0) return sums;
+    for (uint64_t chunk = 0; chunk < chunk_count(bytes, chunk_bytes); ++chunk) {
+      sums.push_back(
+          xxh3({weights.bytes.get() + chunk * chunk_bytes, chunk_size(bytes, chunk_bytes, chunk)}));
+    }
+    return sums;
+  }
+
   Door& door_;
   const NodeSenderOptions options_;
   const std::unique_ptr<WeightsServer> server_;
@@ -92,21 +113,16 @@ class NodeReceiver final : public WeightsReceiver {
       : options_(options), tcp_(make_tcp_receiver(context, own, options.tcp)) {}
 
   Result<FetchedWeights> fetch(const WeightsReady& wanted, TimePoint deadline) override {
-    const WeightsPlace& place = wanted.place;
-    const bool near = options_.shm && place.pid > 0 && !options_.host_id.empty() &&
-                      place.host_id == options_.host_id;
-    if (near) {
-      if (aborted(wanted.manifest.epoch)) return aborted_error(wanted.manifest);
-      auto mapped = segments_.map(wanted);
-      if (aborted(wanted.manifest.epoch)) return aborted_error(wanted.manifest);
-      if (mapped.ok()) return FetchedWeights{std::move(*mapped), "shm"};
-      if (mapped.error().error_class != ErrorClass::kUnsupported) return mapped.error();
+    if (auto mapped = map(wanted, wanted.place)) return std::move(*mapped);
+    for (const WeightsPlace& other : wanted.others) {
+      if (auto mapped = map(wanted, other)) return std::move(*mapped);
     }
     if (auto received = take_broadcast(wanted, deadline)) {
       return FetchedWeights{{wanted.manifest, std::move(received->bytes)}, "nccl"};
     }
     if (aborted(wanted.manifest.epoch)) return aborted_error(wanted.manifest);
-    if (place.port == 0) {
+    const auto has_door = [](const WeightsPlace& place) { return place.port != 0; };
+    if (!has_door(wanted.place) && !std::ranges::any_of(wanted.others, has_door)) {
       return unsupported(name_of(wanted.manifest) + " is offered nowhere that this node can reach");
     }
     return tcp_->fetch(wanted, deadline);
@@ -122,6 +138,19 @@ class NodeReceiver final : public WeightsReceiver {
   }
 
  private:
+  // Nothing: there is no shared memory at `place` that can be opened from here.
+  std::optional<Result<FetchedWeights>> map(const WeightsReady& wanted, const WeightsPlace& place) {
+    const bool near = options_.shm && place.pid > 0 && !options_.host_id.empty() &&
+                      place.host_id == options_.host_id;
+    if (!near) return std::nullopt;
+    if (aborted(wanted.manifest.epoch)) return aborted_error(wanted.manifest);
+    auto mapped = segments_.map(wanted.manifest, place);
+    if (aborted(wanted.manifest.epoch)) return aborted_error(wanted.manifest);
+    if (mapped.ok()) return FetchedWeights{std::move(*mapped), "shm"};
+    if (mapped.error().error_class == ErrorClass::kUnsupported) return std::nullopt;
+    return mapped.error();
+  }
+
   std::optional<WeightsBuffer> take_broadcast(const WeightsReady& wanted, TimePoint deadline) {
     const uint64_t epoch = wanted.manifest.epoch;
     if (!options_.nccl || wanted.place.port == 0 || aborted(epoch)) return std::nullopt;

@@ -16,10 +16,13 @@
 namespace tracewise {
 
 struct NodeSenderOptions {
-  std::string node;         // the learner's, as its certificate names it
+  std::string node;         // the rank's, as its certificate names it
   std::string host;         // where other nodes reach its door, a name or a number
   bool shm = true;          // offer versions in shared memory too
   size_t max_segments = 8;  // of it; while receivers use all, versions go over connections alone
+  // Where other ranks of the learner offer the same versions: of the chunks that a place states,
+  // 1..kMaxChunkBytes. 0: it states none.
+  uint64_t chunk_bytes = 0;
   WeightsServerOptions server;
 };
 
@@ -39,10 +42,10 @@ struct NodeReceiverOptions {
   std::shared_ptr<NcclMember> nccl;
 };
 
-// Maps the version where it lies in shared memory that can be opened from here, and uses it in
-// place; else takes what the learner broadcasts; else fetches it from the learner's door as the
-// node of `own`. A broadcast is waited for no longer than half the time that a fetch has, so that
-// there is as much for the other way. FetchedWeights says which.
+// Maps the version where it lies in shared memory that can be opened from here, rank 0's or another
+// rank's, and uses it in place; else takes what the learner broadcasts; else fetches it from the
+// doors of the learner's ranks as the node of `own`. A broadcast is waited for no longer than half
+// the time that a fetch has, so that there is as much for the other way. FetchedWeights says which.
 std::unique_ptr<WeightsReceiver> make_node_receiver(const TlsContext& context, const Hello& own,
                                                     const NodeReceiverOptions& options = {});
 

@@ -213,11 +213,11 @@ SegmentReader::~SegmentReader() {
   state_->idle.reset();
 }
 
-Result<WeightsBuffer> SegmentReader::map(const WeightsReady& wanted) {
-  const WeightsManifest& manifest = wanted.manifest;
+Result<WeightsBuffer> SegmentReader::map(const WeightsManifest& manifest,
+                                         const WeightsPlace& place) {
   const uint64_t all = kHeaderBytes + manifest.bytes;
   struct stat file {};
-  TW_ASSIGN(Fd fd, open_segment(wanted.place, all, file));
+  TW_ASSIGN(Fd fd, open_segment(place, all, file));
   auto mapping = state_->take_idle(file, all);
   if (!mapping) {
     const std::byte* const start = map_pages(fd.get(), all, PROT_READ);

@@ -63,10 +63,11 @@ class SegmentReader {
   SegmentReader(const SegmentReader&) = delete;
   SegmentReader& operator=(const SegmentReader&) = delete;
 
-  // The content of the segment that `wanted` names, checked and held until nobody uses it any more.
-  // Never waits. kUnsupported: it cannot be opened from here. kCancelled: it holds another version
-  // by now. kCorrupt: it is not what was announced.
-  [[nodiscard]] Result<WeightsBuffer> map(const WeightsReady& wanted);
+  // The content of the segment at `place`, where `manifest` is to be found, checked and held until
+  // nobody uses it any more. Never waits. kUnsupported: it cannot be opened from here. kCancelled:
+  // it holds another version by now. kCorrupt: it is not what was announced.
+  [[nodiscard]] Result<WeightsBuffer> map(const WeightsManifest& manifest,
+                                          const WeightsPlace& place);
 
  private:
   struct State;

@@ -1,4 +1,4 @@
-// Fetches weights from the learner's door over several connections at a time.
+// Fetches weights from the doors of the learner's ranks over several connections at a time.
 #pragma once
 
 #include <memory>
@@ -18,14 +18,19 @@ struct TcpReceiverOptions {
   int attempts = 3;       // at a chunk that comes with a wrong checksum
   int connect_ms = 5000;  // for one attempt at a connection
   int stall_ms = 10000;   // a connection without a byte for as long is made anew
-  int backoff_ms = 50;    // before the first new connection; doubles up to max_backoff_ms
+  // With several doors: what one still owes when the others have nothing more to give is asked of
+  // them after this, and it is asked for nothing more.
+  int slow_ms = 1000;
+  int backoff_ms = 50;  // before the first new connection; doubles up to max_backoff_ms
   int max_backoff_ms = 2000;
 };
 
-// Asks the node of WeightsReady::place, as the node of `own` (its channel has no meaning here). A
-// connection that breaks is made anew until the deadline, and only chunks that are still missing
-// travel again. Between fetches it has no connection and no thread; it keeps one buffer for the
-// next version. kDeadline says how far it came and what was last in the way.
+// Asks the nodes of WeightsReady::place and others, as the node of `own` (its channel has no
+// meaning here). A connection that breaks is made anew until the deadline, with the next of them,
+// and only chunks that are still missing travel again. A node that refuses, gives other bytes than
+// were announced or is slow is given up for the fetch, which fails when all are. Between fetches it
+// has no connection and no thread; it keeps one buffer for the next version. kDeadline says how far
+// it came and what was last in the way.
 std::unique_ptr<WeightsReceiver> make_tcp_receiver(const TlsContext& context, const Hello& own,
                                                    const TcpReceiverOptions& options = {});
 

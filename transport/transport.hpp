@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "messages/records.hpp"
 #include "messages/result.hpp"
@@ -46,6 +47,9 @@ class WeightsSender {
 struct FetchedWeights {
   WeightsBuffer buffer;
   std::string transport;
+  std::vector<WeightsShare> shares = {};  // by "tcp": who gave it
+  std::vector<std::string> warnings =
+      {};  // sentences: what was wrong with places it can do without
 };
 
 // A generator's side. One thread at a time fetches; any may abort. Buffers outlive it.

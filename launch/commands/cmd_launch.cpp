@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <thread>
 
 #include "launch/commands/cli.hpp"
 #include "launch/commands/summary.hpp"
@@ -144,6 +145,8 @@ int cmd_launch(const Args& args) {
     return kExitDone;
   }
   if (lacks_allocation(*config)) return submit(*config, words);
+  const std::string warning = thread_warning(*config, std::thread::hardware_concurrency());
+  if (!warning.empty()) std::fprintf(stderr, "tracewise: warning: %s\n", warning.c_str());
   const auto summary = launch(std::move(*config), !words.resume.empty(), std::move(*placement));
   if (!summary.ok()) return fail(summary.error());
   print_summary(*summary);

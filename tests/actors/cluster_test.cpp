@@ -7,6 +7,13 @@
 #include <optional>
 #include <thread>
 
+#include <caf/actor_cast.hpp>
+#include <caf/actor_system.hpp>
+#include <caf/scoped_actor.hpp>
+
+#include "actors/gateway.hpp"
+#include "actors/node_config.hpp"
+#include "actors/wire.hpp"
 #include "tests/actors/fake_cluster.hpp"
 #include "tests/actors/fake_run.hpp"
 #include "tests/process.hpp"
@@ -91,6 +98,9 @@ class Cluster {
     const auto found = std::ranges::find(*nodes, node, &NodeStatus::node);
     return found == nodes->end() ? NodeStatus{} : *found;
   }
+
+  Identity identity(const std::string& node) { return authority_.issue(node, 1).value(); }
+  NodeAddress head() const { return {"head", "127.0.0.1", port_}; }
 
   void stop() { stop_.request_stop(); }
   Result<RunSummary> end() { return end_.get(); }
@@ -308,6 +318,59 @@ TEST_CASE("a second node of the same name is refused, and says so") {
   Process& other = cluster.start("tr0", {0, 1, 0});
   CHECK(other.wait(20s) == 3);
   CHECK(contains(other.err(), "a node tr0 belongs to the run already and is ready"));
+  CHECK(cluster.end().ok());
+}
+
+// What the head answers to `claimed` from a node whose certificate names `node`.
+Welcome join_as(Cluster& cluster, const std::string& node, const NodeAddress& claimed) {
+  TempDir dir;
+  NodeSetup setup = fake_node_setup(cluster.identity(node));
+  NodeConfig config;
+  use_links(config, setup.membership);
+  caf::actor_system system(config);
+  const auto gateway = Gateway::open(setup, NodeLog::open(dir / "node.log").value()).value();
+  gateway->serve(system, nullptr);
+  const auto front = gateway->reach(cluster.head(), std::chrono::steady_clock::now() + 10s, {});
+  REQUIRE(front.ok());
+  Welcome welcome;
+  caf::scoped_actor self(system);
+  self->request(caf::actor_cast<SupervisorActor>(*front), 10s, join_atom::value, claimed)
+      .receive([&](Welcome& got) { welcome = std::move(got); },
+               [](const caf::error&) { FAIL("no answer"); });
+  return welcome;
+}
+
+TEST_CASE("a node cannot join by a name that is not that of its certificate") {
+  Cluster cluster({1, 0, 1});
+  cluster.expect("tr0");
+  cluster.begin(options_of(3));
+  const Welcome refused = join_as(cluster, "gen7", {"tr0", "127.0.0.1", 1});
+  CHECK_FALSE(refused.outcome.ok);
+  CHECK(refused.outcome.message ==
+        "the node's certificate is that of 'gen7', it cannot join as tr0");
+  CHECK(refused.config.empty());
+  CHECK(refused.nodes.empty());
+  CHECK(contains(cluster.log(), "node 'gen7' asked to join as tr0 and was refused"));
+  // The name that was asked for in vain is still its owner's.
+  cluster.start("tr0", {0, 1, 0});
+  CHECK(cluster.end().ok());
+}
+
+TEST_CASE("a node that says that its door is another's is not reached there") {
+  Cluster cluster({1, 0, 1});
+  cluster.expect("tr0");
+  cluster.begin(options_of(3));
+  // gen7 says that its door is the head's.
+  CHECK(join_as(cluster, "gen7", {"gen7", "127.0.0.1", cluster.head().port}).outcome.ok);
+  const auto context = TlsContext::create(cluster.identity("tr0")).value();
+  Hello hello = fake_node_setup(cluster.identity("tr0")).hello;
+  hello.node = "tr0";
+  hello.channel = Channel::kActors;
+  const auto dialled = dial("127.0.0.1", cluster.head().port, context, hello, "gen7",
+                            std::chrono::steady_clock::now() + 10s);
+  REQUIRE_FALSE(dialled.ok());
+  CHECK(dialled.error().error_class == ErrorClass::kBadInput);
+  cluster.stop();
   CHECK(cluster.end().ok());
 }
 

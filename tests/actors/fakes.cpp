@@ -24,8 +24,9 @@ namespace {
 
 constexpr int32_t kNewline = 3, kFirstDigit = 4, kEos = 2;
 
-WeightsPtr weights_of(uint64_t state, uint64_t version) {
-  auto bytes = allocate_weights(sizeof state);
+WeightsPtr weights_of(uint64_t state, uint64_t version,
+                      const AllocateWeights& allocate = allocate_weights) {
+  auto bytes = allocate(sizeof state);
   std::memcpy(bytes.get(), &state, sizeof state);
   WeightsManifest manifest;
   manifest.version = version;
@@ -193,7 +194,9 @@ class FakeTrainer final : public Trainer {
     return unsupported("no supervised examples in these tests");
   }
 
-  WeightsPtr weights(uint64_t version) const override { return weights_of(state_, version); }
+  WeightsPtr weights(uint64_t version, const AllocateWeights& allocate) const override {
+    return weights_of(state_, version, allocate);
+  }
 
   Result<void> save_optimizer(const std::filesystem::path& file) const override {
     return write_file(file, std::to_string(moment_) + " " + std::to_string(updates_));

@@ -2,6 +2,8 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "model/model_folder.hpp"
 #include "tests/integration/small_task.hpp"
@@ -61,6 +63,39 @@ TEST_CASE("a learner of two ranks gives the weights of one, up to rounding") {
   INFO(largest);
   CHECK(largest < 1e-5);
   CHECK(largest > 0);  // the sums are of other parts, so the last bits differ
+}
+
+// The sum of a metric over a run's steps.
+double total(const std::filesystem::path& run, const std::string& metric) {
+  std::istringstream lines(slurp(run / "metrics.jsonl"));
+  double sum = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const auto step = nlohmann::json::parse(line);
+    if (step.contains(metric)) sum += step[metric].get<double>();
+  }
+  return sum;
+}
+
+TEST_CASE("generators take their weights from the doors of both ranks, and the run is the same") {
+  const Task task;
+  const Words ranks = {"run.steps=12"};
+  Process shared(launch(task, "shared", ranks), task / "shared-launch");
+  CHECK(shared.wait() == 0);
+  Process process(launch(task, "doors", {"run.steps=12", "cluster.weights=tcp"}),
+                  task / "doors-launch");
+  CHECK(process.wait() == 0);
+  const std::string log = slurp(task / "doors/logs/node.log");
+  INFO(process.out() << process.err() << log);
+  CHECK(log.find("takes its weights by tcp from node ") != std::string::npos);
+  // Two generators take 13 versions each, of one chunk; the last ones after the last step.
+  const double bytes = static_cast<double>(task.weights("doors", 12).size());
+  const double head = total(task / "doors", "weights/bytes_from/head");
+  const double rank1 = total(task / "doors", "weights/bytes_from/rank1");
+  CHECK(head > 0);
+  CHECK(rank1 > 0);
+  CHECK(head + rank1 > 20 * 0.9 * bytes);
+  CHECK(total(task / "shared", "weights/bytes_from/head") == 0);
+  CHECK(task.weights("doors", 12) == task.weights("shared", 12));
 }
 
 TEST_CASE("a run that loses a rank of its learner goes back to its checkpoint by itself") {

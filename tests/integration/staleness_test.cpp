@@ -41,7 +41,9 @@ class WatchedTrainer final : public Trainer {
                                        const std::filesystem::path& dump_dir) override {
     return trainer_->train_supervised(examples, progress, dump_dir);
   }
-  WeightsPtr weights(uint64_t version) const override { return trainer_->weights(version); }
+  WeightsPtr weights(uint64_t version, const AllocateWeights& allocate) const override {
+    return trainer_->weights(version, allocate);
+  }
   Result<void> save_optimizer(const std::filesystem::path& file) const override {
     return trainer_->save_optimizer(file);
   }

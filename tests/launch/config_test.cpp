@@ -293,6 +293,31 @@ TEST_CASE("keys that contradict each other are refused together") {
   CHECK_FALSE(refused({{}, {"eval.at_seconds=[2, 1]"}}).empty());
 }
 
+TEST_CASE("groups that could not be sent between nodes are refused when the config is read") {
+  using Words = std::vector<std::string>;
+  const Words cluster = {"cluster.topology=local", "cluster.nodes=[{name=\"gen0\",generators=1}]"};
+  const auto refusal = [&](const Words& sets) {
+    Words all = cluster;
+    all.insert(all.end(), sets.begin(), sets.end());
+    const auto config = load_config({{}, all});
+    return config.ok() ? "" : config.error().message;
+  };
+  CHECK(refusal({"run.group_size=64", "sampling.max_new_tokens=32768"}).empty());
+  // 17 bytes a token: 1000 * 32768 * 17 = 531 MiB, and 1 kB for each rollout.
+  CHECK(
+      refusal({"preference.max_pairs=0", "run.group_size=1000", "sampling.max_new_tokens=32768"}) ==
+      "--set: run.group_size = 1000, sampling.max_new_tokens = 32768: a group may have 64 MiB as "
+      "a message between nodes, this one up to 532 MiB; take run.group_size = 120 or "
+      "sampling.max_new_tokens = 3887");
+  CHECK_FALSE(refusal({"run.group_size=64", "sampling.max_new_tokens=32768",
+                       "data.max_prompt_tokens=200000"})
+                  .empty());
+  CHECK_THAT(refusal({"run.group_size=2", "sampling.max_new_tokens=400000"}),
+             Catch::Contains("a rollout may have 8 MiB as a message between nodes"));
+  // In one process nothing is sent.
+  CHECK(load_config({{}, {"run.group_size=1000", "sampling.max_new_tokens=32768"}}).ok());
+}
+
 TEST_CASE("training with step advantages or step preferences needs a probe") {
   const Config silent = loaded({{}, {"probe.mode=none"}});
   REQUIRE_FALSE(check_training(silent).ok());
@@ -317,6 +342,28 @@ TEST_CASE("threads that compute at the same time are counted against the cores")
   CHECK(thread_warning(config, 4).empty());
   config.engine.device = "cuda:0";
   CHECK(thread_warning(config, 2).empty());
+  // Beside it the trainer's two threads.
+  CHECK(thread_warning(config, 1).find("2 compute threads on 1 cores") == 0);
+}
+
+TEST_CASE("threads of all processes on this machine are counted together") {
+  Config config = loaded({{},
+                          {"cluster.topology=local", "cluster.head.generators=1",
+                           "cluster.nodes=[{name=\"a\",generators=2},{name=\"b\",generators=2,"
+                           "threads=3,devices=[\"cpu\",\"cuda:0\"]},{name=\"r\",ranks=1}]"}});
+  config.engine.threads = 2, config.trainer.threads = 4, config.run.max_staleness = 0;
+  // Sampling 1 * 2 + 2 * 2 + 1 * 3 = 9, training 2 * 4 = 8, in turns.
+  CHECK(thread_warning(config, 9).empty());
+  CHECK(thread_warning(config, 8) ==
+        "9 compute threads on 8 cores starve each other: lower the generators of cluster.nodes, "
+        "their threads, engine.threads (2) or trainer.threads (4)");
+  config.run.max_staleness = 1;
+  CHECK(thread_warning(config, 16).find("17 compute threads on 16 cores") == 0);
+  config.trainer.device = "cuda:1";
+  CHECK(thread_warning(config, 9).empty());
+  // Elsewhere the cores are those of other hosts.
+  config.cluster.topology = Topology::kSsh;
+  CHECK(thread_warning(config, 1).empty());
 }
 
 TEST_CASE("the evaluation prompts are read with the training prompts' columns") {

@@ -198,6 +198,36 @@ TEST_CASE("a placement is shown as a table with the commands, and as JSON") {
   CHECK(json["nodes"][1]["memory"]["kv_cache"] == int64_t{5} << 30);
 }
 
+TEST_CASE("ranks serve weights where a generator takes them over connections") {
+  const auto serve = [](const std::string& topology, const Words& more, const std::string& gen0) {
+    Words sets = {"cluster.topology=" + topology, "cluster.head.host=h0",
+                  "cluster.nodes=[{name=\"gen0\",generators=1," + gen0 +
+                      "},{name=\"rank1\",host=\"h1\",ranks=1}]"};
+    sets.insert(sets.end(), more.begin(), more.end());
+    return placed(sets).ranks_serve_weights;
+  };
+  CHECK(serve("ssh", {}, "host=\"h2\""));
+  CHECK(serve("ssh", {"cluster.weights=tcp"}, "host=\"h0\""));
+  CHECK_FALSE(serve("ssh", {}, "host=\"h0\""));  // shared memory
+  CHECK(serve("ssh", {"cluster.weights=nccl", "trainer.device=cuda:0"},
+              "host=\"h2\",devices=[\"cpu\"]"));
+  CHECK_FALSE(serve("ssh", {"cluster.weights=nccl", "trainer.device=cuda:0"},
+                    "host=\"h2\",devices=[\"cuda:0\"]"));
+  // Without another rank there is nobody.
+  CHECK_FALSE(placed({"cluster.topology=ssh", "cluster.head.host=h0",
+                      "cluster.nodes=[{name=\"gen0\",host=\"h2\",generators=1}]"})
+                  .ranks_serve_weights);
+  const Placement local = placed({"cluster.topology=local", "cluster.weights=tcp",
+                                  "cluster.nodes=[{name=\"gen0\",generators=1},"
+                                  "{name=\"rank1\",ranks=1}]"});
+  CHECK(local.ranks_serve_weights);
+  const std::vector<MemoryEstimate> memory(3);
+  CHECK_THAT(placement_table(local, memory),
+             Catch::Contains("\nweights over connections: from the head and from each node with a "
+                             "rank\n\nhead: "));
+  CHECK(nlohmann::json::parse(placement_json(local, memory))["ranks_serve_weights"] == true);
+}
+
 TEST_CASE("nodes whose generators are on GPUs take part in NCCL where the learner is on one") {
   const std::string nodes =
       "cluster.nodes=[{name=\"gen0\",generators=2,devices=[\"cpu\",\"cuda:1\"]},"

@@ -76,7 +76,8 @@ int measure(const std::shared_ptr<RankGroup>& group, int64_t bucket_bytes) {
     for (const Metric& m : report->metrics)
       if (m.name == "train/exchange_seconds") waited = m.value;
   }
-  std::cout << "rank " << group->rank() << ": " << (*trainer)->weights(0)->bytes().size() / 1e6
+  std::cout << "rank " << group->rank() << ": "
+            << (*trainer)->weights(0, allocate_weights)->bytes().size() / 1e6
             << " MB in buckets of " << static_cast<double>(bucket_bytes) / 1e6
             << " MB: best update " << best * 1e3 << " ms, of which " << waited * 1e3
             << " ms waiting for ranks\n";

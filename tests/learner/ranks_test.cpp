@@ -34,7 +34,7 @@ Trained train_ranks(int size, const TrainerOptions& options, const ModelConfig& 
       TW_ASSIGN(const auto trainer,
                 make_trainer(options, config, rank == 0 ? start : nullptr, *group));
       TW_TRY(body(rank, *trainer, ranks[rank]));
-      ranks[rank].weights = trainer->weights(1);
+      ranks[rank].weights = trainer->weights(1, allocate_weights);
       return {};
     };
     if (const auto done = run(); !done.ok()) ranks[rank].error = done.error().message;
@@ -248,7 +248,7 @@ TEST_CASE("a loss that is not finite on one rank skips the update on all, and st
   train_ranks(2, options, config, start, [&](int rank, Trainer& trainer, Trained&) -> Result<void> {
     TW_ASSIGN(const TrainReport report, trainer.train(bad, 0, 0, dir.path()));
     skipped[rank] = report.skipped_updates;
-    weights[rank] = trainer.weights(0);
+    weights[rank] = trainer.weights(0, allocate_weights);
     TW_TRY(trainer.train(ranks_batch(1), 0, 0, dir.path()));  // a good one between
     TW_TRY(trainer.train(bad, 0, 0, dir.path()));
     const auto stopped = trainer.train(bad, 0, 0, dir / std::to_string(rank));

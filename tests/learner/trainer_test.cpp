@@ -173,7 +173,7 @@ TEST_CASE("two AdamW updates with clipping and decay give PyTorch's weights") {
     REQUIRE(report.ok());
     CHECK(metric(*report, "train/grad_norm") == Approx(norm).epsilon(1e-4));
   }
-  const WeightsPtr weights = trainer->weights(2);
+  const WeightsPtr weights = trainer->weights(2, allocate_weights);
   check_digests(weights->manifest(), weights->bytes().data(), update["weights"], 1e-5);
 }
 
@@ -263,7 +263,7 @@ TEST_CASE(
   auto trainer = make_trainer(options, model.config, model.start);
   REQUIRE(trainer.ok());
   auto groups = golden_groups(read_json("golden.json"));
-  const uint64_t before = (*trainer)->weights(0)->manifest().checksum;
+  const uint64_t before = (*trainer)->weights(0, allocate_weights)->manifest().checksum;
   groups[0].rollouts[0].advantages[0] = std::numeric_limits<float>::infinity();
   for (int i = 0; i < 2; ++i) {
     const auto report = (*trainer)->train(groups, 0, 0, dir.path());
@@ -271,7 +271,7 @@ TEST_CASE(
     CHECK(report->skipped_updates == 1);
     CHECK_FALSE(has_metric(*report, "train/loss"));
   }
-  CHECK((*trainer)->weights(0)->manifest().checksum == before);
+  CHECK((*trainer)->weights(0, allocate_weights)->manifest().checksum == before);
   const auto stopped = (*trainer)->train(groups, 0, 0, dir.path());
   REQUIRE_FALSE(stopped.ok());
   CHECK(stopped.error().message.find("3 updates in a row") != std::string::npos);
@@ -293,12 +293,13 @@ TEST_CASE("a trainer restored from its checkpoint goes on to the same bits") {
 
   auto first = make_trainer(options, model.config, model.start);
   REQUIRE((*first)->train(groups, 0, 0, dir.path()).ok());
-  const WeightsPtr saved = (*first)->weights(1);
+  const WeightsPtr saved = (*first)->weights(1, allocate_weights);
   REQUIRE((*first)->save_optimizer(dir.path() / "o.safetensors").ok());
   auto second = make_trainer(options, model.config, model.start);
   REQUIRE((*second)->restore(saved, dir.path() / "o.safetensors").ok());
   for (int i = 0; i < 2; ++i) REQUIRE((*second)->train(groups, 0, 0, dir.path()).ok());
-  CHECK((*second)->weights(3)->manifest().checksum == (*straight)->weights(3)->manifest().checksum);
+  CHECK((*second)->weights(3, allocate_weights)->manifest().checksum ==
+        (*straight)->weights(3, allocate_weights)->manifest().checksum);
 }
 
 TEST_CASE("an optimizer file whose step count is no number is corrupt") {

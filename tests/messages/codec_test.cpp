@@ -4,6 +4,7 @@
 #include <random>
 #include <type_traits>
 
+#include "messages/group_size.hpp"
 #include "tests/messages/samples.hpp"
 #include "tracewise.pb.h"
 
@@ -104,6 +105,67 @@ TEST_CASE("records with empty arrays and texts come back as they were sent") {
   CHECK(decoded<WeightsManifest>(encoded(WeightsManifest{})) == WeightsManifest{});
   CHECK(decoded<WeightsReady>(encoded(WeightsReady{})) == WeightsReady{});
   CHECK(decoded<GroupKey>("") == GroupKey{});
+}
+
+namespace {
+
+// With the largest ids and versions that sizes are counted for, and numbers that are not 0.
+SampleGroup full_group(const GroupShape& shape) {
+  constexpr int32_t kId = INT32_MAX;
+  SampleGroup group;
+  const auto prompt = static_cast<size_t>(shape.prompt_tokens);
+  const auto response = static_cast<size_t>(shape.response_tokens);
+  AdvantageRollout rollout;
+  rollout.tokens.assign(prompt + response, kId);
+  rollout.prompt_tokens = static_cast<uint32_t>(prompt);
+  rollout.logprobs.assign(response, -1.5f);
+  rollout.versions.assign(response, (uint64_t{1} << 35) - 1);
+  rollout.advantages.assign(response, 0.5f);
+  group.rollouts.assign(static_cast<size_t>(shape.rollouts), rollout);
+  StepPair pair{std::vector<int32_t>(prompt + response - 1, kId),
+                {kId},
+                std::vector<int32_t>(response, kId),
+                0.5f};
+  group.pairs.assign(static_cast<size_t>(shape.pairs), pair);
+  return group;
+}
+
+}  // namespace
+
+TEST_CASE("a group of 64 rollouts of 32,768 tokens travels as one message") {
+  const GroupShape shape{64, 1000, 32768, 8};
+  const SampleGroup group = full_group(shape);
+  const std::string bytes = encoded(group);
+  CHECK(bytes.size() > kMaxMessageBytes);
+  CHECK(bytes.size() < kMaxGroupBytes);
+  CHECK(decoded<SampleGroup>(bytes) == group);
+}
+
+TEST_CASE("no group is larger than its shape says, and few bytes smaller") {
+  for (const GroupShape& shape : {GroupShape{3, 10, 500, 0}, GroupShape{40, 700, 2000, 8}}) {
+    const auto bytes = static_cast<double>(encoded(full_group(shape)).size());
+    const double bound = largest_group_bytes(shape);
+    CHECK(bytes <= bound);
+    CHECK(bytes >= bound - 1100.0 * (1.0 + static_cast<double>(shape.rollouts + shape.pairs)));
+  }
+  // A response token of a group is 4 + 4 + 5 + 4 bytes: 64 MiB hold 3,947,580 of them, less what
+  // each rollout has once.
+  CHECK(rollouts_that_fit({1000, 0, 32768, 0}) == 120);
+  CHECK(rollouts_that_fit({120, 0, 32768, 0}) == 120);
+  CHECK(response_tokens_that_fit({64, 0, 100000, 0}) == 61619);
+  CHECK(rollouts_that_fit({INT64_MAX, 0, INT64_MAX, 0}) == 0);
+}
+
+TEST_CASE("a group above its limit is refused by both ends") {
+  const auto refused = encode(full_group({1, 1, static_cast<int64_t>(kMaxGroupBytes / 17 + 1), 0}));
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().error_class == ErrorClass::kResource);
+  CHECK_THAT(refused.error().message,
+             Catch::StartsWith("SampleGroup of ") &&
+                 Catch::EndsWith(" bytes exceeds a message's limit of 67108864"));
+  SampleGroup out;
+  CHECK(decode(std::string(kMaxGroupBytes + 1, 'x'), out).error().error_class ==
+        ErrorClass::kResource);
 }
 
 TEST_CASE("a message of the largest size passes and one byte more is refused by both ends") {

@@ -78,10 +78,17 @@ inline WeightsManifest weights_manifest() {
       6, 2, "F32", 88, 0x0123456789abcdefu, {{"lm_head.weight", {4, 4}, 0, 64}, tensor_entry()}};
 }
 
-inline WeightsPlace weights_place() { return {"head", "10.0.0.1", 4000, "b007-1-1000", 77, 9}; }
-inline WeightsReady weights_ready() { return {weights_manifest(), weights_place()}; }
+inline WeightsPlace weights_place() {
+  return {"head", "10.0.0.1", 4000, "b007-1-1000", 77, 9, 40, {11, UINT64_MAX, 13}};
+}
+inline WeightsReady weights_ready() {
+  return {weights_manifest(), weights_place(), {{"rank1", "10.0.0.2", 4001, "", 0, -1, 0, {}}}};
+}
 inline WeightsPull weights_pull() { return {6, 2, 88, 0x0123456789abcdefu, 99, 2, 40, 1500}; }
-inline WeightsDelivered weights_delivered() { return {6, 2, 1, 0.5, "shm"}; }
+inline WeightsShare weights_share() { return {"rank1", 48}; }
+inline WeightsDelivered weights_delivered() {
+  return {6, 2, 1, 0.5, "tcp", {{"head", 40}, weights_share()}};
+}
 
 // One of each, in travel order.
 inline auto all() {
@@ -89,7 +96,8 @@ inline auto all() {
                          failure(), rollout(), probe_request(), probe_result(), traced_rollout(),
                          advantage_rollout(), step_pair(), group_stats(), sample_group(),
                          group_failed(), metric(), commit(), tensor_entry(), weights_manifest(),
-                         weights_place(), weights_ready(), weights_pull(), weights_delivered());
+                         weights_place(), weights_ready(), weights_pull(), weights_share(),
+                         weights_delivered());
 }
 
 }  // namespace tracewise::samples

@@ -201,6 +201,21 @@ TEST_CASE("a place of weights names a segment whole or not at all") {
   CHECK_FALSE(refused(weights_place(), [](WeightsPlace& r) { r.port = 65536; }).empty());
   CHECK_FALSE(refused(weights_place(), [](WeightsPlace& r) { r.host = "a\nb"; }).empty());
   CHECK(refused(weights_place(), [](WeightsPlace& r) { r = {}; }).empty());
+  CHECK(refused(weights_place(), [](WeightsPlace& r) { r.chunk_bytes = kMaxChunkBytes + 1; }) ==
+        "WeightsPlace.chunk_bytes: is 67108865, above 67108864");
+}
+
+TEST_CASE("weights of several places state each chunk, and no other") {
+  using samples::weights_ready;  // 3 chunks of 40 bytes, in a buffer of 88
+  CHECK(refused(weights_ready(), [](WeightsReady& r) { r.place.chunk_checksums.pop_back(); }) ==
+        "WeightsPlace.chunk_checksums: has 2 entries for 3 chunks");
+  CHECK(refused(weights_ready(), [](WeightsReady& r) { r.place.chunk_bytes = 0; }) ==
+        "WeightsPlace.chunk_checksums: has 3 entries for 0 chunks");
+  CHECK(refused(weights_ready(), [](WeightsReady& r) {
+          r.place.chunk_bytes = 0;
+          r.place.chunk_checksums.clear();
+        }) == "WeightsReady.others: names other places, but what they must give is not stated");
+  CHECK_FALSE(refused(weights_ready(), [](WeightsReady& r) { r.others[0].port = 65536; }).empty());
 }
 
 TEST_CASE("a pulled chunk lies inside its buffer") {

@@ -29,6 +29,20 @@ TEST_CASE("a snapshot of loaded weights has their bytes and checksum") {
   CHECK(copy->manifest().checksum == weights->manifest().checksum);
 }
 
+TEST_CASE("a snapshot lies in the storage that it was given, and nowhere else") {
+  const ModelConfig config = testing::tiny_model();
+  const WeightsPtr weights = random_weights(config, 1);
+  Decoder decoder(config, Decoder::Mode::kTraining, at::kCPU);
+  REQUIRE(decoder.load(*weights).ok());
+  std::shared_ptr<std::byte[]> storage;
+  const WeightsPtr copy = decoder.snapshot(7, [&](uint64_t bytes) {
+    storage = allocate_weights(bytes);
+    return storage;
+  });
+  CHECK(copy->bytes().data() == storage.get());
+  CHECK(std::ranges::equal(copy->bytes(), weights->bytes()));
+}
+
 TEST_CASE("weights of another shape are refused with the tensor's name and change nothing") {
   const ModelConfig config = testing::tiny_model();
   Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);

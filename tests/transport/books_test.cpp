@@ -3,6 +3,7 @@
 
 #include "tests/transport/exchange.hpp"
 #include "transport/chunk_book.hpp"
+#include "transport/door_book.hpp"
 #include "transport/shelf.hpp"
 #include "transport/spare_buffer.hpp"
 
@@ -45,6 +46,35 @@ TEST_CASE("chunks are followed in order, each once, as far as they are here") {
   book.arrived(2);
   CHECK(book.follow() == 2);
   CHECK_FALSE(book.follow());
+}
+
+TEST_CASE("doors are gone through in a ring until all are given up, and none counts twice") {
+  WeightsReady wanted;
+  wanted.others.resize(3);  // rank 0 has no door
+  for (uint32_t i = 0; i < 3; ++i) {
+    wanted.others[i].node = "n" + std::to_string(i);
+    wanted.others[i].port = 100 + i;
+  }
+  DoorBook book(wanted);
+  REQUIRE(book.size() == 3);
+  CHECK(book.place(2).port == 102);
+  CHECK(book.usable(1) == 1);
+  CHECK(book.next(2) == 0);
+  CHECK(book.give_up(1, corrupt("first")));
+  CHECK(book.give_up(1, corrupt("second")));
+  CHECK(book.usable(1) == 2);
+  CHECK(book.next(0) == 2);
+  CHECK(book.give_up(0, corrupt("third")));
+  CHECK(book.next(2) == 2);  // alone
+  CHECK(book.left() == 1);
+  book.gave(2, 40);
+  book.gave(2, 8);
+  CHECK(book.shares() == std::vector<WeightsShare>{{"n2", 48}});
+  CHECK_FALSE(book.give_up(2, corrupt("fourth")));
+  CHECK(book.usable(5) == 2);
+  std::vector<std::string> why;
+  for (const Error& failure : book.failures()) why.push_back(failure.message);
+  CHECK(why == std::vector<std::string>{"third", "first", "fourth"});
 }
 
 TEST_CASE("a checksum of pieces is that of the whole") {

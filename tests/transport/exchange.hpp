@@ -38,9 +38,10 @@ inline bool same(const WeightsBuffer& a, const WeightsBuffer& b) {
 inline TimePoint soon() { return in_ms(10000); }
 inline const TimePoint kPast{};
 
-// "local", "shm", "tcp" or "nccl": a learner, at node "head" where it has a node, and `receivers`
-// generators. The last three go through a live door on loopback; by "nccl" all of these receivers
-// have joined, on a GPU of their node's name each.
+// "local", "shm", "tcp", "sharded" or "nccl": a learner, at node "head" where it has a node, and
+// `receivers` generators. All but the first go through a live door on loopback; "sharded" through
+// another one too, that of the learner's second rank at node "rank1". By "nccl" all of these
+// receivers have joined, on a GPU of their node's name each.
 class Exchange {
  public:
   explicit Exchange(const std::string& transport, size_t receivers = 1,
@@ -49,19 +50,18 @@ class Exchange {
     if (transport == "local") {
       sender = make_local_sender(local_);
     } else {
-      DoorOptions options;
-      options.address = "127.0.0.1";
-      door = good(Door::open(options, run.context("head"), RunOfNodes::hello("head")));
-      NodeSenderOptions sending;
-      sending.node = "head";
-      sending.host = "127.0.0.1";
-      sending.shm = transport == "shm";
-      sending.server = server;
+      door = open_door("head");
+      NodeSenderOptions sending = sending_as("head", server);
       std::unique_ptr<NcclSender> nccl;
       if (transport == "nccl") {
         casting.bucket_bytes = 16000;  // 100,000 bytes are 7 buckets
         nccl = good(NcclSender::start(FakeFabric::open(fabric, "head"), casting));
         nccl_sender = nccl.get();
+      }
+      if (transport == "sharded") {
+        rank_door = open_door("rank1");
+        rank_sender = good(make_node_sender(*rank_door, sending_as("rank1", server)));
+        sending.chunk_bytes = small_chunks().chunk_bytes;
       }
       sender = good(make_node_sender(*door, sending, std::move(nccl)));
     }
@@ -72,6 +72,7 @@ class Exchange {
     receivers.clear();
     members.clear();
     sender.reset();
+    rank_sender.reset();
     CHECK(fabric->violations() == std::vector<std::string>{});
     CHECK(fabric->open_comms() == 0);
   }
@@ -114,7 +115,8 @@ class Exchange {
 
   // Publishes and says so, as the learner does; what is broadcast is over when it returns.
   WeightsReady publish(const WeightsBuffer& weights) {
-    WeightsReady ready{weights.manifest, good(sender->publish(weights, soon()))};
+    WeightsReady ready{weights.manifest, good(sender->publish(weights, soon())), {}};
+    if (rank_sender) ready.others.push_back(good(rank_sender->publish(weights, soon())));
     settle(ready.manifest);
     return ready;
   }
@@ -122,6 +124,7 @@ class Exchange {
   // Aborts at the learner; who has joined knows it when it returns.
   void abort(uint64_t epoch) {
     sender->abort(epoch);
+    if (rank_sender) rank_sender->abort(epoch);
     WeightsManifest end;
     end.epoch = epoch;
     end.version = UINT64_MAX;
@@ -142,13 +145,27 @@ class Exchange {
 
   const RunOfNodes run;
   const std::shared_ptr<FakeFabric> fabric = std::make_shared<FakeFabric>();
-  std::unique_ptr<Door> door;
-  std::unique_ptr<WeightsSender> sender;
+  std::unique_ptr<Door> door, rank_door;
+  std::unique_ptr<WeightsSender> sender, rank_sender;
   NcclSender* nccl_sender = nullptr;                 // the sender has it
   std::vector<std::shared_ptr<NcclMember>> members;  // shared with the receivers
   std::vector<std::unique_ptr<WeightsReceiver>> receivers;
 
  private:
+  std::unique_ptr<Door> open_door(const std::string& node) const {
+    DoorOptions options;
+    options.address = "127.0.0.1";
+    return good(Door::open(options, run.context(node), RunOfNodes::hello(node)));
+  }
+  NodeSenderOptions sending_as(const std::string& node, const WeightsServerOptions& server) const {
+    NodeSenderOptions sending;
+    sending.node = node;
+    sending.host = "127.0.0.1";
+    sending.shm = transport_ == "shm";
+    sending.server = server;
+    return sending;
+  }
+
   const std::string transport_;
   const std::shared_ptr<LocalWeights> local_ = make_local_weights();
 };

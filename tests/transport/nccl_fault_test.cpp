@@ -30,7 +30,7 @@ struct Casting : Exchange {
 
   // Without a wait for the broadcast.
   WeightsReady announce(const WeightsBuffer& version) {
-    return {version.manifest, good(sender->publish(version, soon()))};
+    return {version.manifest, good(sender->publish(version, soon())), {}};
   }
 
   // All receivers at a time.

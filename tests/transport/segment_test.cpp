@@ -19,14 +19,16 @@ WeightsReady offer(SegmentPool& pool, WeightsBuffer weights) {
   REQUIRE(storage);
   std::memcpy(storage.get(), weights.bytes.get(), weights.manifest.bytes);
   weights.bytes = storage;
-  WeightsReady ready{weights.manifest, {}};
+  WeightsReady ready{weights.manifest, {}, {}};
   ready.place.host_id = own_host_id();
   ready.place.pid = ::getpid();
   ready.place.fd = pool.offer(weights);
   return ready;
 }
 
-Result<WeightsBuffer> map_segment(const WeightsReady& ready) { return SegmentReader().map(ready); }
+Result<WeightsBuffer> map_segment(const WeightsReady& ready) {
+  return SegmentReader().map(ready.manifest, ready.place);
+}
 
 ErrorClass error_of(const Result<WeightsBuffer>& mapped) {
   REQUIRE_FALSE(mapped.ok());
@@ -122,16 +124,16 @@ TEST_CASE(
   SegmentPool pool(1);
   SegmentReader reader;
   const WeightsReady first = offer(pool, version_of(1));
-  const std::byte* const start = good(reader.map(first)).bytes.get();
+  const std::byte* const start = good(reader.map(first.manifest, first.place)).bytes.get();
   pool.withdraw();
   const WeightsReady second = offer(pool, version_of(2));
   CHECK(second.place.fd == first.place.fd);
-  CHECK(error_of(reader.map(first)) == ErrorClass::kCancelled);
-  const WeightsBuffer held = good(reader.map(second));
+  CHECK(error_of(reader.map(first.manifest, first.place)) == ErrorClass::kCancelled);
+  const WeightsBuffer held = good(reader.map(second.manifest, second.place));
   CHECK(held.bytes.get() == start);
   CHECK(same(held, version_of(2)));
   CHECK_FALSE(pool.allocate(100000));
-  CHECK_FALSE(good(reader.map(second)).bytes.get() == start);
+  CHECK_FALSE(good(reader.map(second.manifest, second.place)).bytes.get() == start);
 }
 
 TEST_CASE("storage that is still in use is not offered to others, nor written under a receiver") {
@@ -140,7 +142,7 @@ TEST_CASE("storage that is still in use is not offered to others, nor written un
   const auto storage = pool.allocate(weights.manifest.bytes);
   std::memcpy(storage.get(), weights.bytes.get(), weights.manifest.bytes);
   weights.bytes = storage;
-  WeightsReady ready{weights.manifest, {}};
+  WeightsReady ready{weights.manifest, {}, {}};
   ready.place.pid = ::getpid();
   ready.place.fd = pool.offer(weights);
   pool.withdraw();
