@@ -93,9 +93,13 @@ Outcome GeneratorShell::start() {
   auto engine = setup_.make_engine(setup_.index);
   if (!engine.ok()) return to_outcome(engine.error());
   engine_ = std::move(engine).value();
-  // The actor outlives its fetcher, see let_go().
+  // Actor and engine outlive the fetcher, see let_go().
   fetcher_ = std::make_unique<WeightsFetcher>(
-      setup_.receiver, [self = self()] { caf::anon_send(self, fetched_atom::value); });
+      setup_.receiver,
+      [engine = engine_.get()](const WeightsBuffer& buffer) {
+        return engine->prepare(std::make_shared<const Weights>(buffer.manifest, buffer.bytes));
+      },
+      [self = self()] { caf::anon_send(self, fetched_atom::value); });
   set_state("idle");
   return {};
 }

@@ -37,8 +37,11 @@ Result<std::unique_ptr<Trainer>> LearnerShell::meet_ranks() {
     order(i, "meeting", setup_.options.deadlines.start_ms, meeting);
   }
   meeting.rank = 0;
-  TW_ASSIGN(auto own,
-            setup_.own_rank->meet(system(), meeting, *setup_.parts, setup_.options.deadlines));
+  auto met = setup_.own_rank->meet(system(), meeting, *setup_.parts, setup_.options.deadlines);
+  // Ranks that did not come or parted may meet once more: the head is started again.
+  if (!met.ok() && may_be_anothers(met.error()))
+    return Error{ErrorClass::kInternal, met.error().message};
+  if (!met.ok()) return met.error();
   RankOrders orders;
   orders.train = [this](std::span<const SampleGroup> groups, uint64_t version, double progress) {
     order_training(groups, version, progress);
@@ -47,7 +50,7 @@ Result<std::unique_ptr<Trainer>> LearnerShell::meet_ranks() {
     for (size_t i = 0; i < ranks_.size(); ++i)
       order(i, "checkpoint", setup_.options.deadlines.checkpoint_ms, save_atom::value);
   };
-  return std::unique_ptr<Trainer>(new LeadTrainer(std::move(own), std::move(orders)));
+  return std::unique_ptr<Trainer>(new LeadTrainer(std::move(met).value(), std::move(orders)));
 }
 
 void LearnerShell::order_training(std::span<const SampleGroup> groups, uint64_t version,

@@ -51,15 +51,15 @@ Result<void> check(const MembershipOptions& o) {
 bool Membership::join(const std::string& node, TimePoint now) {
   const auto found = nodes_.find(node);
   if (found != nodes_.end() && found->second.state != NodeState::kJoining) return false;
-  nodes_[node] = {NodeState::kJoining, now, now, {}};
+  nodes_[node] = {NodeState::kJoining, now, now, {}, false};
   gone_.erase(node);
   return true;
 }
 
-bool Membership::ready(const std::string& node, TimePoint now) {
+bool Membership::ready(const std::string& node, TimePoint now, bool has_rank) {
   const auto found = nodes_.find(node);
   if (found == nodes_.end() || found->second.state != NodeState::kJoining) return false;
-  found->second = {NodeState::kReady, now, now, {}};
+  found->second = {NodeState::kReady, now, now, {}, has_rank};
   // What the others lacked was a link with who had the name before.
   for (auto& [name, other] : nodes_) other.parted.erase(node);
   return true;
@@ -86,7 +86,8 @@ Membership::Change Membership::end(Change change) {
   return gone_[change.node] = std::move(change);
 }
 
-// The node that lacks the most links is the one to go; then the first by name.
+// Of the nodes without a rank the one that lacks the most links is the one to go; then the first by
+// name.
 std::optional<Membership::Change> Membership::lose_parted(TimePoint now) {
   std::map<std::string, std::set<std::string>> lacking;
   for (const auto& [name, node] : nodes_) {
@@ -100,9 +101,11 @@ std::optional<Membership::Change> Membership::lose_parted(TimePoint now) {
       lacking[other].insert(name);
     }
   }
-  const auto worst = std::max_element(
-      lacking.begin(), lacking.end(),
-      [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
+  const auto worst =
+      std::max_element(lacking.begin(), lacking.end(), [this](const auto& a, const auto& b) {
+        const auto rank = [this](const auto& x) { return nodes_.at(x.first).has_rank; };
+        return std::pair(!rank(a), a.second.size()) < std::pair(!rank(b), b.second.size());
+      });
   if (worst == lacking.end()) return std::nullopt;
   return end({worst->first, NodeState::kLost,
               "its connection with node " + *worst->second.begin() + " broke"});

@@ -10,7 +10,8 @@
 // A node that is lost or left may come back as a new one under its old name. A joining node is not
 // pinged: it may be busy for long. Of two nodes that are ready and have had no link with each other
 // for suspect_ms, one is lost: what it made for the other went nowhere, and it makes all links anew
-// when it joins again.
+// when it joins again. A node with a rank of the learner is the last to be chosen: the run goes
+// back to its checkpoint without it.
 #pragma once
 
 #include <chrono>
@@ -54,7 +55,7 @@ class Membership {
   // A node that was joining starts anew. False: one of that name is ready or suspect.
   bool join(const std::string& node, TimePoint now);
   // False: it isn't joining (any more).
-  bool ready(const std::string& node, TimePoint now);
+  bool ready(const std::string& node, TimePoint now, bool has_rank = false);
   // A sign of life, with the nodes that it has lost its links with. Unknown nodes are ignored: what
   // they say may come after they were given up.
   std::optional<Change> heard(const std::string& node, TimePoint now,
@@ -77,6 +78,7 @@ class Membership {
     TimePoint since;  // of the state kJoining
     TimePoint heard;
     std::map<std::string, TimePoint> parted;  // since when it says so
+    bool has_rank = false;
   };
   Change end(Change change);
   std::optional<Change> lose_parted(TimePoint now);

@@ -30,7 +30,7 @@ Welcome SupervisorShell::welcome(const NodeAddress& address) {
 
 void SupervisorShell::node_ready(NodeOffer offer) {
   const std::string node = offer.address.name;
-  if (stopping_ || !membership_.ready(node, now())) {
+  if (stopping_ || !membership_.ready(node, now(), offer.seats.ranks > 0)) {
     send(offer.agent, stop_atom::value, false, "it was not expected any more");
     return;
   }

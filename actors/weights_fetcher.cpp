@@ -4,9 +4,12 @@
 
 namespace tracewise {
 
-WeightsFetcher::WeightsFetcher(std::shared_ptr<WeightsReceiver> receiver,
+WeightsFetcher::WeightsFetcher(std::shared_ptr<WeightsReceiver> receiver, Prepare prepare,
                                std::function<void()> on_end)
-    : receiver_(std::move(receiver)), on_end_(std::move(on_end)), thread_([this] { run(); }) {}
+    : receiver_(std::move(receiver)),
+      prepare_(std::move(prepare)),
+      on_end_(std::move(on_end)),
+      thread_([this] { run(); }) {}
 
 WeightsFetcher::~WeightsFetcher() {
   {
@@ -39,6 +42,9 @@ void WeightsFetcher::run() {
     const auto [wanted, deadline] = *std::exchange(next_, std::nullopt);
     lock.unlock();
     Result<FetchedWeights> fetched = receiver_->fetch(wanted, deadline);
+    if (fetched.ok()) {
+      if (auto prepared = prepare_(fetched->buffer); !prepared.ok()) fetched = prepared.error();
+    }
     lock.lock();
     // What came and was not taken yet is better than word that a newer version was too late.
     if (end_ && !fetched.ok() && fetched.error().error_class == ErrorClass::kCancelled) {

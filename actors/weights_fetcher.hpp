@@ -26,9 +26,13 @@ class WeightsFetcher {
  public:
   using TimePoint = WeightsReceiver::TimePoint;
 
-  // `on_end` is called in the fetcher's thread whenever take() has something new; it neither blocks
-  // nor throws.
-  WeightsFetcher(std::shared_ptr<WeightsReceiver> receiver, std::function<void()> on_end);
+  // Makes what came ready for use; its failure is the fetch's.
+  using Prepare = std::function<Result<void>(const WeightsBuffer&)>;
+
+  // Both are called in the fetcher's thread: `prepare` with whatever came, `on_end` whenever take()
+  // has something new. `on_end` neither blocks nor throws.
+  WeightsFetcher(std::shared_ptr<WeightsReceiver> receiver, Prepare prepare,
+                 std::function<void()> on_end);
 
   // Ends the fetch that runs, by aborting the receiver's epochs, and waits for that.
   ~WeightsFetcher();
@@ -45,6 +49,7 @@ class WeightsFetcher {
   void run();
 
   const std::shared_ptr<WeightsReceiver> receiver_;  // shared with the node, which aborts it
+  const Prepare prepare_;
   const std::function<void()> on_end_;
   std::mutex mutex_;  // of all below but the thread
   std::condition_variable changed_;

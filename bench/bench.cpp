@@ -25,6 +25,7 @@ const std::vector<NamedBenchmark>& benchmarks() {
       {"train", "a training step against PyTorch with padding", bench_train},
       {"probe", "value probes on the live cache against prefilling again", bench_probe},
       {"actors", "a run of the actors against a plain loop", bench_actors},
+      {"swap", "what new weights cost those who decode, against a decode step", bench_swap},
       {"weights", "weights between processes against memcpy and plain TLS sockets", bench_weights},
       {"messages", "messages between actors of two processes against Ray", bench_messages},
   };

@@ -51,8 +51,11 @@ Result<std::vector<BenchResult>> bench_train(const BenchOptions& options);
 // Seconds of probing all boundaries on the live cache against prefilling them again, and as a share
 // of a training step.
 Result<std::vector<BenchResult>> bench_probe(const BenchOptions& options);
-// Steps/s of a run of the actors against the same parts called in a plain loop.
+// Steps/s of a run of the actors against the same parts called in a plain loop, and samples/s of an
+// asynchronous run against a synchronous one.
 Result<std::vector<BenchResult>> bench_actors(const BenchOptions& options);
+// Seconds from the last decode step before new weights to the next one, against a decode step.
+Result<std::vector<BenchResult>> bench_swap(const BenchOptions& options);
 // GB/s of weights from a learner to a generator on this host, by shared memory against memcpy and
 // over TLS on loopback against plain TLS sockets.
 Result<std::vector<BenchResult>> bench_weights(const BenchOptions& options);

@@ -4,11 +4,9 @@
 #include <thread>
 
 #include "bench/bench.hpp"
+#include "bench/exchange.hpp"
 #include "messages/random.hpp"
 #include "transport/checksum.hpp"
-#include "transport/door.hpp"
-#include "transport/identity.hpp"
-#include "transport/node_weights.hpp"
 #include "transport/socket.hpp"
 
 namespace tracewise::bench {
@@ -18,8 +16,6 @@ using SteadyClock = std::chrono::steady_clock;
 
 constexpr uint64_t kSizes[] = {270'000'000, 1'000'000'000};
 constexpr int kConnections = 2;  // of a fetch, and of the pump it is compared with
-
-TimePoint limit() { return SteadyClock::now() + std::chrono::minutes(2); }
 
 double seconds_since(TimePoint start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
@@ -33,69 +29,28 @@ void fill(std::byte* to, uint64_t bytes) {
   }
 }
 
-// The identities of a learner's and a generator's node, and the learner's door.
-struct Nodes {
-  TlsContext learner;
-  TlsContext generator;
-  std::unique_ptr<Door> door;
-
-  static Hello hello(const std::string& node) {
-    Hello hello;
-    hello.build = hello.run = "bench";
-    hello.node = node;
-    return hello;
-  }
-
-  static Result<Nodes> make() {
-    TW_ASSIGN(const RunAuthority authority, RunAuthority::create(1));
-    TW_ASSIGN(const Identity head, authority.issue("head", 1));
-    TW_ASSIGN(const Identity member, authority.issue("generator", 1));
-    TW_ASSIGN(TlsContext learner, TlsContext::create(head));
-    TW_ASSIGN(TlsContext generator, TlsContext::create(member));
-    DoorOptions options;
-    options.address = "127.0.0.1";
-    TW_ASSIGN(auto door, Door::open(options, learner, hello("head")));
-    return Nodes{learner, generator, std::move(door)};
-  }
-};
-
 // A learner that publishes one version after the other, and a generator that takes each while it
 // still samples with the one before it.
 class Sync {
  public:
-  static Result<std::unique_ptr<Sync>> make(const Nodes& nodes, bool shm) {
-    NodeSenderOptions sending;
-    sending.node = "head";
-    sending.host = "127.0.0.1";
-    sending.shm = shm;
-    TW_ASSIGN(auto sender, make_node_sender(*nodes.door, sending));
-    NodeReceiverOptions receiving;
-    receiving.shm = shm;
-    receiving.tcp.connections = kConnections;
-    auto receiver = make_node_receiver(nodes.generator, Nodes::hello("generator"), receiving);
-    return std::unique_ptr<Sync>(new Sync(std::move(sender), std::move(receiver)));
-  }
+  explicit Sync(Exchange exchange) : exchange_(std::move(exchange)) {}
 
-  WeightsSender& sender() { return *sender_; }
+  WeightsSender& sender() { return *exchange_.sender; }
 
   // Seconds from publishing to the version's being usable.
   Result<double> run(WeightsBuffer weights) {
     weights.manifest.version = ++version_;
     WeightsReady ready{weights.manifest, {}};
     const TimePoint start = SteadyClock::now();
-    TW_ASSIGN(ready.place, sender_->publish(std::move(weights), limit()));
-    TW_ASSIGN(FetchedWeights got, receiver_->fetch(ready, limit()));
+    TW_ASSIGN(ready.place, exchange_.sender->publish(std::move(weights), bench_limit()));
+    TW_ASSIGN(FetchedWeights got, exchange_.receiver->fetch(ready, bench_limit()));
     const double seconds = seconds_since(start);
     in_use_ = std::move(got.buffer);
     return seconds;
   }
 
  private:
-  Sync(std::unique_ptr<WeightsSender> sender, std::unique_ptr<WeightsReceiver> receiver)
-      : sender_(std::move(sender)), receiver_(std::move(receiver)) {}
-
-  std::unique_ptr<WeightsSender> sender_;
-  std::unique_ptr<WeightsReceiver> receiver_;
+  Exchange exchange_;
   WeightsBuffer in_use_;
   uint64_t version_ = 0;
 };
@@ -128,13 +83,13 @@ Result<Pair> connected_pair(const Nodes& nodes, const Listener& listener) {
   if (::connect(out.get(), address->get(), address->length) != 0) {
     return io_error("loopback takes no connection");
   }
-  TW_TRY(wait_readable(listener.fd.get(), limit()));
+  TW_TRY(wait_readable(listener.fd.get(), bench_limit()));
   Fd in(::accept4(listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
   Pair pair{nodes.learner.accepting(std::move(out)), nodes.generator.connecting(std::move(in))};
   Result<void> shaken;
   {
-    const std::jthread other([&] { shaken = shake_hands(*pair.out, limit()); });
-    TW_TRY(shake_hands(*pair.in, limit()));
+    const std::jthread other([&] { shaken = shake_hands(*pair.out, bench_limit()); });
+    TW_TRY(shake_hands(*pair.in, bench_limit()));
   }
   TW_TRY(std::move(shaken));
   return pair;
@@ -157,10 +112,11 @@ Result<double> pump_seconds(const Nodes& nodes, const WeightsBuffer& weights, st
     for (size_t i = 0; i < kConnections; ++i) {
       threads.emplace_back([&, i] {
         const std::span from(weights.bytes.get() + i * share, share);
-        ends[2 * i] = write_all(*pairs[i].out, from, limit());
+        ends[2 * i] = write_all(*pairs[i].out, from, bench_limit());
       });
       threads.emplace_back([&, i] {
-        ends[2 * i + 1] = read_exactly(*pairs[i].in, std::span(to + i * share, share), limit());
+        ends[2 * i + 1] =
+            read_exactly(*pairs[i].in, std::span(to + i * share, share), bench_limit());
       });
     }
   }
@@ -208,13 +164,14 @@ Result<void> measure_shm(const Nodes& nodes, const WeightsBuffer& weights, std::
                          int repetitions, std::vector<BenchResult>& results) {
   Rates copied, in_place;
   const uint64_t bytes = weights.manifest.bytes;
-  TW_ASSIGN(const auto sync, Sync::make(nodes, true));
+  TW_ASSIGN(Exchange exchange, make_exchange(nodes, true, kConnections));
+  Sync sync(std::move(exchange));
   const int rounds = rounds_of(bytes);
   for (int r = -2; r < repetitions; ++r) {  // the first two make the segments
     for (int i = 0; i < rounds; ++i) {
       TW_ASSIGN(const CopySeconds copy, copy_seconds(to, weights));
-      TW_ASSIGN(const double seconds, sync->run(weights));
-      TW_ASSIGN(const double direct, sync->run(written_in_place(sync->sender(), weights)));
+      TW_ASSIGN(const double seconds, sync.run(weights));
+      TW_ASSIGN(const double direct, sync.run(written_in_place(sync.sender(), weights)));
       in_place.add(direct, copy.copy);
       copied.add(seconds, copy.copy + copy.checksum);
     }
@@ -230,12 +187,13 @@ Result<void> measure_shm(const Nodes& nodes, const WeightsBuffer& weights, std::
 Result<void> measure_tcp(const Nodes& nodes, const WeightsBuffer& weights, std::byte* to,
                          int repetitions, std::vector<BenchResult>& results) {
   Rates rates;
-  TW_ASSIGN(const auto sync, Sync::make(nodes, false));
+  TW_ASSIGN(Exchange exchange, make_exchange(nodes, false, kConnections));
+  Sync sync(std::move(exchange));
   const int rounds = rounds_of(weights.manifest.bytes);
   for (int r = -2; r < repetitions; ++r) {  // the first two make the buffers
     for (int i = 0; i < rounds; ++i) {
       TW_ASSIGN(const double pump, pump_seconds(nodes, weights, to));
-      TW_ASSIGN(const double seconds, sync->run(weights));
+      TW_ASSIGN(const double seconds, sync.run(weights));
       rates.add(seconds, pump);
     }
     rates.finish(weights.manifest.bytes * static_cast<uint64_t>(rounds), r >= 0);
@@ -248,7 +206,7 @@ Result<void> measure_tcp(const Nodes& nodes, const WeightsBuffer& weights, std::
 }  // namespace
 
 Result<std::vector<BenchResult>> bench_weights(const BenchOptions& options) {
-  TW_ASSIGN(const Nodes nodes, Nodes::make());
+  TW_ASSIGN(const Nodes nodes, make_nodes());
   std::vector<BenchResult> results;
   for (const uint64_t bytes : kSizes) {
     const auto storage = allocate_on_heap(bytes);

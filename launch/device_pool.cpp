@@ -23,6 +23,7 @@ class CountedEngine final : public Engine {
   uint64_t adopt(std::vector<int32_t> tokens) override { return engine_->adopt(std::move(tokens)); }
   void release(uint64_t lease) override { engine_->release(lease); }
   void cancel(GroupKey key) override { engine_->cancel(key); }
+  Result<void> prepare(const WeightsPtr& weights) override { return engine_->prepare(weights); }
   Result<void> set_weights(WeightsPtr weights) override {
     return engine_->set_weights(std::move(weights));
   }

@@ -49,7 +49,7 @@ class DecoderTrainer final : public Trainer {
       if (options_.loss.kl_beta > 0 || options_.loss.step_dpo_weight > 0) {
         reference_ = std::make_unique<Decoder>(decoder_.config(), Decoder::Mode::kInference,
                                                decoder_.device());
-        TW_TRY(reference_->load(ranks_ ? *decoder_.snapshot(0) : *weights));
+        TW_TRY(reference_->load(ranks_ ? decoder_.snapshot(0) : weights));
       }
       return {};
     });
@@ -124,9 +124,9 @@ class DecoderTrainer final : public Trainer {
 
   // Rank 0's weights to all ranks; theirs may be null. Ranks with another `mark` are refused.
   Result<void> load_weights(const WeightsPtr& weights, uint64_t mark) {
-    if (!ranks_) return decoder_.load(*weights);
+    if (!ranks_) return decoder_.load(weights);
     TW_CHECK(weights || ranks_->rank() > 0, "rank 0 has the weights");
-    TW_TRY(agree(*ranks_, weights ? decoder_.load(*weights) : Result<void>(), "its weights"));
+    TW_TRY(agree(*ranks_, weights ? decoder_.load(weights) : Result<void>(), "its weights"));
     TW_TRY(same_on_all(*ranks_, mark, "options or model"));
     return ranks_->broadcast(decoder_.flat(), 0, "the weights");
   }

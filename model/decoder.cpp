@@ -26,22 +26,50 @@ class GradientHook final : public torch::autograd::PostAccumulateGradHook {
   std::function<void()> added_;
 };
 
-}  // namespace
+using TakeTensor = std::function<at::Tensor(const std::string& name)>;
 
-at::Tensor PackedAttention::attend(int64_t, const at::Tensor& q, const at::Tensor& k,
-                                   const at::Tensor& v) {
-  return ops::packed_attention(q, k, v, starts_);
+// The elements of a flat tensor that are one of its layout's.
+struct Extent {
+  size_t index = 0;  // in the layout
+  int64_t begin = 0, count = 0;
+};
+Extent extent(const WeightsManifest& layout, int64_t element_bytes, const std::string& name) {
+  for (size_t i = 0; i < layout.tensors.size(); ++i) {
+    const TensorEntry& entry = layout.tensors[i];
+    if (entry.name == name)
+      return {i, static_cast<int64_t>(entry.offset) / element_bytes,
+              static_cast<int64_t>(entry.bytes) / element_bytes};
+  }
+  TW_CHECK(false, "the layout has no tensor " + name);
 }
 
-Decoder::Decoder(const ModelConfig& config, Mode mode, at::Device device)
-    : config_(config), mode_(mode), layout_(weights_layout(config)) {
-  const at::ScalarType type = scalar_type(config.dtype);
-  const int64_t elements = static_cast<int64_t>(layout_.bytes / at::elementSize(type));
-  flat_ = at::zeros({elements}, at::TensorOptions().dtype(type).device(device));
-  if (mode == Mode::kTraining) flat_gradient_ = at::zeros_like(flat_);
-  rope_ = ops::make_rope_table(config.max_context, config.head_dim, config.rope_theta, device);
+at::Tensor part(const at::Tensor& flat, const WeightsManifest& layout, const std::string& name) {
+  const Extent e = extent(layout, flat.element_size(), name);
+  return flat.narrow(0, e.begin, e.count).view(layout.tensors[e.index].shape).detach();
+}
 
-  embedding_ = take("model.embed_tokens.weight");
+}  // namespace
+
+struct DecoderParameters {
+  struct Layer {
+    at::Tensor input_norm, post_norm, q_norm, k_norm;
+    ops::LinearWeight q, k, v, out, gate, up, down;
+  };
+
+  WeightsPtr storage;  // that `flat` lies in; null: its own
+  at::Tensor flat;     // [bytes / element] with padding; all others but the packed ones lie in it
+  at::Tensor embedding, final_norm;
+  ops::LinearWeight head;
+  std::vector<Layer> layers;
+};
+
+namespace {
+
+DecoderParameters parameters_of(const ModelConfig& config, const at::Tensor& flat,
+                                const TakeTensor& take) {
+  DecoderParameters p;
+  p.flat = flat;
+  p.embedding = take("model.embed_tokens.weight");
   for (int64_t i = 0; i < config.layers; ++i) {
     const std::string prefix = "model.layers." + std::to_string(i) + ".";
     const auto linear = [&](const std::string& name, bool bias) {
@@ -50,7 +78,7 @@ Decoder::Decoder(const ModelConfig& config, Mode mode, at::Device device)
       if (bias) w.bias = take(prefix + name + ".bias");
       return w;
     };
-    Layer layer;
+    DecoderParameters::Layer layer;
     layer.input_norm = take(prefix + "input_layernorm.weight");
     layer.q = linear("self_attn.q_proj", config.qkv_bias);
     layer.k = linear("self_attn.k_proj", config.qkv_bias);
@@ -64,30 +92,56 @@ Decoder::Decoder(const ModelConfig& config, Mode mode, at::Device device)
     layer.gate = linear("mlp.gate_proj", false);
     layer.up = linear("mlp.up_proj", false);
     layer.down = linear("mlp.down_proj", false);
-    layers_.push_back(std::move(layer));
+    p.layers.push_back(std::move(layer));
   }
-  final_norm_ = take("model.norm.weight");
-  head_.weight = config.tied_head ? embedding_ : take("lm_head.weight");
+  p.final_norm = take("model.norm.weight");
+  p.head.weight = config.tied_head ? p.embedding : take("lm_head.weight");
+  return p;
 }
 
-at::Tensor Decoder::take(const std::string& name) {
-  for (size_t i = 0; i < layout_.tensors.size(); ++i) {
-    const TensorEntry& entry = layout_.tensors[i];
-    if (entry.name != name) continue;
-    const int64_t size = static_cast<int64_t>(flat_.element_size());
-    const int64_t begin = static_cast<int64_t>(entry.offset) / size;
-    const int64_t count = static_cast<int64_t>(entry.bytes) / size;
-    at::Tensor parameter = flat_.narrow(0, begin, count).view(entry.shape).detach();
-    if (mode_ == Mode::kTraining) {
-      parameter.requires_grad_(true);
-      parameter.mutable_grad() = flat_gradient_.narrow(0, begin, count).view(entry.shape);
-      const bool last = i + 1 == layout_.tensors.size();
-      const uint64_t end = last ? layout_.bytes : layout_.tensors[i + 1].offset;
-      parameters_.push_back({parameter, begin, static_cast<int64_t>(end) / size - begin});
-    }
-    return parameter;
-  }
-  TW_CHECK(false, "the layout has no tensor " + name);
+void pack(DecoderParameters& p) {
+  for (DecoderParameters::Layer& l : p.layers)
+    for (ops::LinearWeight* w : {&l.q, &l.k, &l.v, &l.out, &l.gate, &l.up, &l.down})
+      ops::freeze(*w);
+  ops::freeze(p.head);
+}
+
+}  // namespace
+
+at::Tensor PackedAttention::attend(int64_t, const at::Tensor& q, const at::Tensor& k,
+                                   const at::Tensor& v) {
+  return ops::packed_attention(q, k, v, starts_);
+}
+
+Decoder::Decoder(const ModelConfig& config, Mode mode, at::Device device)
+    : config_(config), mode_(mode), device_(device), layout_(weights_layout(config)) {
+  rope_ = ops::make_rope_table(config.max_context, config.head_dim, config.rope_theta, device);
+  if (shares_storage()) return;
+  const auto options = at::TensorOptions().dtype(scalar_type(config.dtype)).device(device);
+  const auto element = static_cast<int64_t>(at::elementSize(scalar_type(config.dtype)));
+  const at::Tensor flat = at::zeros({static_cast<int64_t>(layout_.bytes) / element}, options);
+  if (mode == Mode::kTraining) flat_gradient_ = at::zeros_like(flat);
+  parameters_ = std::make_shared<const DecoderParameters>(
+      parameters_of(config, flat, [&](const std::string& name) {
+        return mode == Mode::kTraining ? leaf(flat, name) : part(flat, layout_, name);
+      }));
+}
+
+bool Decoder::shares_storage() const { return mode_ == Mode::kInference && device_.is_cpu(); }
+
+at::Tensor Decoder::flat() const { return parameters_->flat; }
+
+at::Tensor Decoder::leaf(const at::Tensor& flat, const std::string& name) {
+  const Extent e = extent(layout_, flat.element_size(), name);
+  const TensorEntry& entry = layout_.tensors[e.index];
+  at::Tensor parameter = part(flat, layout_, name);
+  parameter.requires_grad_(true);
+  parameter.mutable_grad() = flat_gradient_.narrow(0, e.begin, e.count).view(entry.shape);
+  const bool last = e.index + 1 == layout_.tensors.size();
+  const uint64_t end = last ? layout_.bytes : layout_.tensors[e.index + 1].offset;
+  leaves_.push_back(
+      {parameter, e.begin, static_cast<int64_t>(end) / flat.element_size() - e.begin});
+  return parameter;
 }
 
 Result<void> Decoder::check(const Weights& weights) const {
@@ -109,13 +163,32 @@ Result<void> Decoder::check(const Weights& weights) const {
   return {};
 }
 
-Result<void> Decoder::load(const Weights& weights) {
-  TW_TRY(check(weights));
+Result<void> Decoder::load(const WeightsPtr& weights) {
+  if (shares_storage()) {
+    TW_ASSIGN(parameters_, freeze(weights));
+    return {};
+  }
+  TW_TRY(check(*weights));
   c10::NoGradGuard no_gradient;
-  auto* bytes = const_cast<std::byte*>(weights.bytes().data());
-  flat_.copy_(at::from_blob(bytes, flat_.sizes(), flat_.options().device(at::kCPU)));
-  freeze();
+  auto* bytes = const_cast<std::byte*>(weights->bytes().data());
+  flat().copy_(at::from_blob(bytes, flat().sizes(), flat().options().device(at::kCPU)));
   return {};
+}
+
+Result<FrozenParameters> Decoder::freeze(const WeightsPtr& weights) const {
+  TW_TRY(check(*weights));
+  if (!shares_storage()) return FrozenParameters();
+  c10::NoGradGuard no_gradient;
+  const at::ScalarType type = scalar_type(config_.dtype);
+  auto* bytes = const_cast<std::byte*>(weights->bytes().data());  // which nobody writes to
+  const at::Tensor flat =
+      at::from_blob(bytes, {static_cast<int64_t>(layout_.bytes / at::elementSize(type))},
+                    at::TensorOptions().dtype(type));
+  auto frozen = std::make_shared<DecoderParameters>(parameters_of(
+      config_, flat, [&](const std::string& name) { return part(flat, layout_, name); }));
+  frozen->storage = weights;
+  pack(*frozen);
+  return FrozenParameters(std::move(frozen));
 }
 
 WeightsPtr Decoder::snapshot(uint64_t version) const {
@@ -123,28 +196,22 @@ WeightsPtr Decoder::snapshot(uint64_t version) const {
   manifest.version = version;
   auto bytes = allocate_weights(manifest.bytes);
   c10::NoGradGuard no_gradient;
-  at::from_blob(bytes.get(), flat_.sizes(), flat_.options().device(at::kCPU)).copy_(flat_);
+  at::from_blob(bytes.get(), flat().sizes(), flat().options().device(at::kCPU)).copy_(flat());
   manifest.checksum = weights_checksum({bytes.get(), manifest.bytes});
   return std::make_shared<Weights>(std::move(manifest), std::move(bytes));
 }
 
 void Decoder::on_gradient(std::function<void(int64_t begin, int64_t count)> added) {
-  for (Parameter& p : parameters_) {
+  for (const Leaf& leaf : leaves_) {
     torch::autograd::impl::set_post_acc_grad_hooks(
-        p.tensor, std::make_unique<GradientHook>([added, &p] { added(p.begin, p.count); }));
+        leaf.tensor,
+        std::make_unique<GradientHook>([added, &leaf] { added(leaf.begin, leaf.count); }));
   }
 }
 
-void Decoder::freeze() {
-  if (mode_ != Mode::kInference) return;
-  for (Layer& l : layers_)
-    for (ops::LinearWeight* w : {&l.q, &l.k, &l.v, &l.out, &l.gate, &l.up, &l.down})
-      ops::freeze(*w);
-  ops::freeze(head_);
-}
-
-at::Tensor Decoder::attention_block(const Layer& layer, int64_t index, const at::Tensor& x,
-                                    const at::Tensor& positions, Attention& attention) const {
+at::Tensor Decoder::attention_block(size_t index, const at::Tensor& x, const at::Tensor& positions,
+                                    Attention& attention) const {
+  const DecoderParameters::Layer& layer = parameters_->layers[index];
   const int64_t n = x.size(0);
   at::Tensor q = ops::linear(x, layer.q).view({n, config_.heads, config_.head_dim});
   at::Tensor k = ops::linear(x, layer.k).view({n, config_.kv_heads, config_.head_dim});
@@ -154,17 +221,18 @@ at::Tensor Decoder::attention_block(const Layer& layer, int64_t index, const at:
     k = ops::rms_norm(k, layer.k_norm, config_.norm_eps);
   }
   const at::Tensor out =
-      attention.attend(index, ops::rope(q, positions, rope_), ops::rope(k, positions, rope_), v);
+      attention.attend(static_cast<int64_t>(index), ops::rope(q, positions, rope_),
+                       ops::rope(k, positions, rope_), v);
   return ops::linear(out.reshape({n, config_.heads * config_.head_dim}), layer.out);
 }
 
 at::Tensor Decoder::hidden(const at::Tensor& tokens, const at::Tensor& positions,
                            Attention& attention) const {
-  at::Tensor x = at::embedding(embedding_, tokens);  // [N, width]
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    x = x + attention_block(layer, static_cast<int64_t>(i),
-                            ops::rms_norm(x, layer.input_norm, config_.norm_eps), positions,
+  TW_CHECK(parameters_ != nullptr, "no weights were loaded");
+  at::Tensor x = at::embedding(parameters_->embedding, tokens);  // [N, width]
+  for (size_t i = 0; i < parameters_->layers.size(); ++i) {
+    const DecoderParameters::Layer& layer = parameters_->layers[i];
+    x = x + attention_block(i, ops::rms_norm(x, layer.input_norm, config_.norm_eps), positions,
                             attention);
     const at::Tensor normed = ops::rms_norm(x, layer.post_norm, config_.norm_eps);
     x = x + ops::linear(ops::swiglu(ops::linear(normed, layer.gate), ops::linear(normed, layer.up)),
@@ -174,7 +242,9 @@ at::Tensor Decoder::hidden(const at::Tensor& tokens, const at::Tensor& positions
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) const {
-  return ops::linear(ops::rms_norm(hidden, final_norm_, config_.norm_eps), head_).to(at::kFloat);
+  return ops::linear(ops::rms_norm(hidden, parameters_->final_norm, config_.norm_eps),
+                     parameters_->head)
+      .to(at::kFloat);
 }
 
 CudaFacts cuda_facts() {

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,6 +40,10 @@ class PackedAttention final : public Attention {
   std::vector<int64_t> starts_;
 };
 
+// A version's parameters as a decoder for inference computes with them: nobody changes them.
+struct DecoderParameters;
+using FrozenParameters = std::shared_ptr<const DecoderParameters>;
+
 // One thread at a time may use a decoder. Parameters live in one flat tensor.
 class Decoder {
  public:
@@ -51,8 +56,14 @@ class Decoder {
   // kBadInput if the layout is another model's.
   Result<void> check(const Weights& weights) const;
 
-  // Copies a version in; one that fails check() leaves the old weights.
-  Result<void> load(const Weights& weights);
+  // Takes a version; one that fails check() leaves the old weights. kTraining and GPUs copy it, a
+  // kInference decoder on the CPU computes with the storage of `weights` itself.
+  Result<void> load(const WeightsPtr& weights);
+
+  // kInference. The costly part of load() on the CPU, in any thread and beside any other call;
+  // use() then only exchanges pointers. Null on other devices, where load() copies in place.
+  Result<FrozenParameters> freeze(const WeightsPtr& weights) const;
+  void use(FrozenParameters parameters) { parameters_ = std::move(parameters); }
 
   // Copies the parameters out as version `version`, checksum filled in.
   WeightsPtr snapshot(uint64_t version) const;
@@ -70,34 +81,29 @@ class Decoder {
   at::Tensor logits(const at::Tensor& hidden) const;
 
   const ModelConfig& config() const { return config_; }
-  at::Device device() const { return flat_.device(); }
-  at::Tensor flat() const { return flat_; }                    // [bytes / element] with padding
+  at::Device device() const { return device_; }
+  at::Tensor flat() const;                                     // [bytes / element] with padding
   at::Tensor flat_gradient() const { return flat_gradient_; }  // same shape; undefined in inference
 
  private:
-  struct Layer {
-    at::Tensor input_norm, post_norm, q_norm, k_norm;
-    ops::LinearWeight q, k, v, out, gate, up, down;
-  };
-
-  struct Parameter {
+  // A leaf of the graph, and the elements of flat() that it is, with the padding behind it.
+  struct Leaf {
     at::Tensor tensor;
-    int64_t begin = 0, count = 0;  // elements of flat_, with the padding behind it
+    int64_t begin = 0, count = 0;
   };
 
-  at::Tensor take(const std::string& name);
-  at::Tensor attention_block(const Layer& layer, int64_t index, const at::Tensor& x,
-                             const at::Tensor& positions, Attention& attention) const;
-  void freeze();
+  at::Tensor leaf(const at::Tensor& flat, const std::string& name);
+  bool shares_storage() const;
+  at::Tensor attention_block(size_t layer, const at::Tensor& x, const at::Tensor& positions,
+                             Attention& attention) const;
 
   ModelConfig config_;
   Mode mode_;
+  at::Device device_;
   WeightsManifest layout_;
-  at::Tensor flat_, flat_gradient_;
-  at::Tensor embedding_, final_norm_;
-  ops::LinearWeight head_;
-  std::vector<Layer> layers_;
-  std::vector<Parameter> parameters_;  // the same tensors; kTraining only
+  FrozenParameters parameters_;  // null before the first version of inference on the CPU
+  at::Tensor flat_gradient_;
+  std::vector<Leaf> leaves_;  // kTraining only
   ops::RopeTable rope_;
 };
 

@@ -16,7 +16,7 @@ class DecoderScorer final : public Scorer {
   DecoderScorer(const ModelConfig& config, at::Device device, int64_t max_batch_tokens)
       : decoder_(config, Decoder::Mode::kInference, device), max_batch_tokens_(max_batch_tokens) {}
 
-  Result<void> load(const Weights& weights) { return decoder_.load(weights); }
+  Result<void> load(const WeightsPtr& weights) { return decoder_.load(weights); }
 
   Result<std::vector<std::vector<float>>> score(
       std::span<const std::vector<int32_t>> sequences) override {
@@ -43,7 +43,7 @@ class DecoderScorer final : public Scorer {
 
 }  // namespace
 
-Result<std::unique_ptr<Scorer>> make_scorer(const ModelConfig& config, const Weights& weights,
+Result<std::unique_ptr<Scorer>> make_scorer(const ModelConfig& config, const WeightsPtr& weights,
                                             const ScorerOptions& options) {
   TW_CHECK(options.threads >= 1 && options.max_batch_tokens >= 1, "scorer options out of range");
   TW_ASSIGN(const at::Device device, parse_device(options.device));

@@ -33,7 +33,7 @@ class Scorer {
 
 // Computes in config.dtype; log-probabilities are fp32. kBadInput or kUnsupported for the device,
 // kBadInput if `weights` are another model's, kResource without memory.
-Result<std::unique_ptr<Scorer>> make_scorer(const ModelConfig& config, const Weights& weights,
+Result<std::unique_ptr<Scorer>> make_scorer(const ModelConfig& config, const WeightsPtr& weights,
                                             const ScorerOptions& options);
 
 }  // namespace tracewise

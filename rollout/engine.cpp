@@ -80,6 +80,8 @@ class PagedEngine final : public Engine {
 
   void cancel(GroupKey key) override { cancelled_.push_back(key); }
 
+  Result<void> prepare(const WeightsPtr& weights) override { return forward_->prepare(weights); }
+
   Result<void> set_weights(WeightsPtr weights) override {
     TW_TRY(forward_->check(*weights));
     swap_clock_.arrived(Clock::now());
@@ -118,7 +120,7 @@ class PagedEngine final : public Engine {
     if (!next_weights_) return;
     if (mode == OnNewWeights::kFinishFirst && scheduler_.under_way()) return;
     const bool work = scheduler_.has_work();
-    forward_->set_weights(*next_weights_);
+    forward_->set_weights(next_weights_);
     version_ = std::exchange(next_weights_, nullptr)->version();
     scheduler_.hold_starts(false);
     recomputing_ = mode == OnNewWeights::kRecomputeCache && scheduler_.decoding();

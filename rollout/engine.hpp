@@ -82,7 +82,8 @@ struct EngineStats {
   int64_t total_blocks = 0;
 };
 
-// Not thread-safe: one thread owns an engine and calls everything, also the constructor.
+// Not thread-safe: one thread owns an engine and calls everything, also the constructor; prepare()
+// alone is for any thread.
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -111,6 +112,12 @@ class Engine {
   // ones. Rollouts that start afterwards are sampled with `weights` alone until others come.
   // Fails with kBadInput, keeping the old weights, if the layout differs from the model's.
   virtual Result<void> set_weights(WeightsPtr weights) = 0;
+
+  // The costly part of set_weights(weights), for another thread to do while the owner's decodes:
+  // on the CPU a swap to prepared weights takes no longer than naming them. The last that were
+  // prepared are kept until they are set. On a GPU the copy to it is left to the swap. Fails as
+  // set_weights() does.
+  virtual Result<void> prepare(const WeightsPtr& weights) = 0;
 
   // One packed pass: a token for every running sequence, prefill chunks and probe tails for the
   // rest of the token budget. Returns at once when there is no work. `now` drives the leases.

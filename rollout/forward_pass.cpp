@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <fstream>
+#include <mutex>
+#include <utility>
 
 #include "model/decoder.hpp"
 #include "model/kv_cache.hpp"
@@ -24,8 +26,25 @@ class DecoderPass final : public ForwardPass {
 
   Result<void> check(const Weights& weights) const override { return decoder_.check(weights); }
 
-  void set_weights(const Weights& weights) override {
-    TW_CHECK(decoder_.load(weights).ok(), "weights that were not checked");
+  Result<void> prepare(const WeightsPtr& weights) override {
+    TW_ASSIGN(FrozenParameters parameters, decoder_.freeze(weights));
+    const std::lock_guard lock(mutex_);
+    prepared_ = {weights, std::move(parameters)};
+    return {};
+  }
+
+  void set_weights(const WeightsPtr& weights) override {
+    Prepared prepared;
+    {
+      const std::lock_guard lock(mutex_);
+      if (prepared_.weights && prepared_.weights->storage() == weights->storage())
+        prepared = std::exchange(prepared_, {});
+    }
+    if (prepared.parameters) {
+      decoder_.use(std::move(prepared.parameters));
+    } else {
+      TW_CHECK(decoder_.load(weights).ok(), "weights that were not checked");
+    }
   }
 
   Distributions run(const Pass& pass, std::span<const WantedRow> wanted) override {
@@ -66,6 +85,12 @@ class DecoderPass final : public ForwardPass {
  private:
   Decoder decoder_;
   KvCache cache_;
+  struct Prepared {
+    WeightsPtr weights;
+    FrozenParameters parameters;
+  };
+  std::mutex mutex_;  // of prepared_
+  Prepared prepared_;
   at::Tensor policy_logprobs_, probabilities_;  // of the last pass
 };
 

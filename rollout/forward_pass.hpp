@@ -39,8 +39,11 @@ class ForwardPass {
   virtual ~ForwardPass() = default;
   // kBadInput: the layout is another model's.
   virtual Result<void> check(const Weights& weights) const = 0;
+  // The costly part of set_weights(weights), in any thread and beside any other call; kept until
+  // they are set or others are prepared. kBadInput as check().
+  virtual Result<void> prepare(const WeightsPtr& weights) = 0;
   // Of checked weights.
-  virtual void set_weights(const Weights& weights) = 0;
+  virtual void set_weights(const WeightsPtr& weights) = 0;
   // Copies blocks, computes the pass's tokens into the cache and returns the wanted rows.
   virtual Distributions run(const Pass& pass, std::span<const WantedRow> wanted) = 0;
 };

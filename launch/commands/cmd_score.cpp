@@ -131,7 +131,7 @@ Result<void> run(const Options& options) {
   TW_ASSIGN(const Sequences sequences, read_input(options.in_file, model.config));
   // Only now, so that a signal while input is awaited ends the program at once.
   const std::stop_token stop = stop_on_signals();
-  TW_ASSIGN(const auto scorer, make_scorer(model.config, *model.weights, options.scorer));
+  TW_ASSIGN(const auto scorer, make_scorer(model.config, model.weights, options.scorer));
   return score(*scorer, sequences, options.scorer.max_batch_tokens, stop);
 }
 

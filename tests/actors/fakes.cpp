@@ -68,6 +68,7 @@ class FakeEngine final : public Engine {
     world_->leases -= static_cast<int64_t>(leases_.erase(lease));
   }
   void cancel(GroupKey) override {}
+  Result<void> prepare(const WeightsPtr&) override { return {}; }
   Result<void> set_weights(WeightsPtr weights) override {
     weights_ = std::move(weights);
     return {};

@@ -88,7 +88,8 @@ const auto kSoon = std::chrono::steady_clock::now() + 60s;
 TEST_CASE("of the weights that are wanted while others come, the newest alone are fetched") {
   const auto receiver = std::make_shared<GatedReceiver>();
   Ends ends;
-  WeightsFetcher fetcher(receiver, [&] { ends.add(); });
+  WeightsFetcher fetcher(
+      receiver, [](const WeightsBuffer&) { return Result<void>(); }, [&] { ends.add(); });
   CHECK_FALSE(fetcher.take());
   fetcher.want(ready(1), kSoon);
   receiver->wait_begun(1);
@@ -112,7 +113,8 @@ TEST_CASE("weights that came are not forgotten when the next fetch finds its ver
   receiver->open(2);
   receiver->replace(2);
   Ends ends;
-  WeightsFetcher fetcher(receiver, [&] { ends.add(); });
+  WeightsFetcher fetcher(
+      receiver, [](const WeightsBuffer&) { return Result<void>(); }, [&] { ends.add(); });
   fetcher.want(ready(1), kSoon);
   ends.wait(1);
   fetcher.want(ready(2), kSoon);

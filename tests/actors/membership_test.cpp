@@ -122,6 +122,26 @@ TEST_CASE("of nodes that have no link with each other the one that lacks most is
   CHECK(m.tick(t + milliseconds(1200)).empty());
 }
 
+TEST_CASE("a node with a rank stays as long as another can be given up") {
+  Membership m(kOptions);
+  const TimePoint t{};
+  for (const char* name : {"gen0", "gen1", "rank1", "rank2"}) {
+    m.join(name, t);
+    m.ready(name, t, std::string(name).starts_with("rank"));
+  }
+  const auto say = [&](int ms) {
+    m.heard("rank1", t + milliseconds(ms), {"gen0", "gen1", "rank2"});
+    for (const char* name : {"gen0", "gen1", "rank2"}) m.heard(name, t + milliseconds(ms));
+    std::vector<std::string> lost;
+    for (const auto& change : m.tick(t + milliseconds(ms))) lost.push_back(change.node);
+    return lost;
+  };
+  CHECK(say(100).empty());
+  CHECK(say(400) == std::vector<std::string>{"gen0"});
+  CHECK(say(450) == std::vector<std::string>{"gen1"});
+  CHECK(say(500) == std::vector<std::string>{"rank1"});
+}
+
 TEST_CASE("a link is made again, or was with a node that is lost: nobody else is") {
   Membership m(kOptions);
   const TimePoint t{};

@@ -33,21 +33,22 @@ Arena::Arena(bool over_hosts) {
   if (over_hosts) lab_ = std::make_unique<HostLab>(kHosts);
 }
 
-std::vector<std::string> Arena::placement() const {
+std::vector<std::string> Arena::placement(bool two_ranks) const {
   const auto host = [this](size_t index) {
     return lab_ ? ",host=\"" + lab_->address(index) + "\"" : std::string();
   };
-  std::vector<std::string> sets = {"cluster.nodes=[{name=\"gen0\",generators=1" + host(1) +
-                                       "},{name=\"gen1\",generators=1," + "tracers=1" + host(2) +
-                                       "},{name=\"trace0\",tracers=1,builders=1" + host(3) + "}]",
-                                   "cluster.head.generators=0",
-                                   "cluster.head.tracers=0",
-                                   "cluster.head.builders=1",
-                                   "cluster.heartbeat_ms=" + std::to_string(kHeartbeatMs),
-                                   "cluster.suspect_ms=" + std::to_string(kSuspectMs),
-                                   "cluster.lost_ms=" + std::to_string(kLostMs),
-                                   "cluster.node_restarts=100000",
-                                   "cluster.head_restarts=100000"};
+  const std::string rank = two_ranks ? ",ranks=1" : "";
+  std::vector<std::string> sets = {
+      "cluster.nodes=[{name=\"gen0\",generators=1" + host(1) + "},{name=\"gen1\",generators=1," +
+          "tracers=1" + host(2) + "},{name=\"trace0\",tracers=1,builders=1" + rank + host(3) + "}]",
+      "cluster.head.generators=0",
+      "cluster.head.tracers=0",
+      "cluster.head.builders=1",
+      "cluster.heartbeat_ms=" + std::to_string(kHeartbeatMs),
+      "cluster.suspect_ms=" + std::to_string(kSuspectMs),
+      "cluster.lost_ms=" + std::to_string(kLostMs),
+      "cluster.node_restarts=100000",
+      "cluster.head_restarts=100000"};
   if (!lab_) return sets;
   sets.insert(sets.end(),
               {"cluster.topology=ssh", "cluster.head.host=" + lab_->address(0),

@@ -34,8 +34,8 @@ class Arena {
   explicit Arena(bool over_hosts);
 
   // The words of --set that place a run here: a head, three nodes, every role twice but the
-  // learner's.
-  std::vector<std::string> placement() const;
+  // learner's, or that one too.
+  std::vector<std::string> placement(bool two_ranks) const;
   // The words that start `words` where the head is.
   std::vector<std::string> at_head(const std::vector<std::string>& words) const;
 

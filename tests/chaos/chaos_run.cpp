@@ -32,13 +32,13 @@ constexpr long kStepsInPeace = 4;
 
 class ChaosRun {
  public:
-  ChaosRun(uint64_t faults, uint64_t seed, bool over_hosts)
-      : faults_(faults), random_(seed), arena_(over_hosts), root_(dir_ / "run") {}
+  explicit ChaosRun(const Chaos& chaos)
+      : chaos_(chaos), random_(chaos.seed), arena_(chaos.over_hosts), root_(dir_ / "run") {}
 
   bool run() {
     make_start();
     launch();
-    for (uint64_t i = 1; i <= faults_ && broken_.empty(); ++i) disturb(i);
+    for (uint64_t i = 1; i <= chaos_.faults && broken_.empty(); ++i) disturb(i);
     arena_.heal();
     if (broken_.empty()) await_steps(1, "after the last fault");
     stop();
@@ -99,7 +99,7 @@ class ChaosRun {
 
   void launch() {
     Words words = {TRACEWISE_BINARY, "launch", fs::path(TRACEWISE_CONFIGS) / "cluster_local.toml"};
-    const Words placed = sets(arena_.placement());
+    const Words placed = sets(arena_.placement(chaos_.ranks == 2));
     words.insert(words.end(), placed.begin(), placed.end());
     process_ = std::make_unique<Process>(arena_.at_head(words), dir_ / "launch");
     begun_ = Clock::now();
@@ -200,7 +200,7 @@ class ChaosRun {
                 kept.c_str());
   }
 
-  const uint64_t faults_;
+  const Chaos chaos_;
   Arena::Random random_;
   TempDir dir_;
   demo::TaskFiles files_;
@@ -214,8 +214,6 @@ class ChaosRun {
 
 }  // namespace
 
-bool chaos_run(uint64_t faults, uint64_t seed, bool over_hosts) {
-  return ChaosRun(faults, seed, over_hosts).run();
-}
+bool chaos_run(const Chaos& chaos) { return ChaosRun(chaos).run(); }
 
 }  // namespace tracewise

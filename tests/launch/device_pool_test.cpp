@@ -12,6 +12,7 @@ class NoEngine final : public Engine {
   uint64_t adopt(std::vector<int32_t>) override { return 17; }
   void release(uint64_t) override {}
   void cancel(GroupKey) override {}
+  Result<void> prepare(const WeightsPtr&) override { return bad_input("no weights"); }
   Result<void> set_weights(WeightsPtr) override { return bad_input("other weights"); }
   EngineOutput step(Clock::time_point) override { return {}; }
   EngineStats stats() const override {
@@ -49,6 +50,7 @@ TEST_CASE("generators have a device each, and one that is gone gives its device 
   // Engines work on without their pool.
   CHECK(first->adopt({}) == 17);
   CHECK(first->stats().steps == 5);
+  CHECK_FALSE(first->prepare(nullptr).ok());
   CHECK_FALSE(first->set_weights(nullptr).ok());
 }
 

@@ -124,7 +124,7 @@ TEST_CASE("probing adds the values and changes nothing else that is measured") {
   CHECK(probed.stats.probed_rollouts == 10);
   CHECK(probed.stats.solving_tokens + probed.stats.checking_tokens == probed.stats.response_tokens);
 
-  const auto scorer = must(make_scorer(demo.model.config, *demo.model.weights, {}));
+  const auto scorer = must(make_scorer(demo.model.config, demo.model.weights, {}));
   for (const TracedRollout& t : probed.rollouts) {
     CHECK(t.rollout.purpose == Purpose::kEval);
     REQUIRE(t.values.size() == t.step_ends.size());

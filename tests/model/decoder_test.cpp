@@ -23,7 +23,7 @@ TEST_CASE("a snapshot of loaded weights has their bytes and checksum") {
   const ModelConfig config = testing::tiny_model();
   const WeightsPtr weights = random_weights(config, 1);
   Decoder decoder(config, Decoder::Mode::kTraining, at::kCPU);
-  REQUIRE(decoder.load(*weights).ok());
+  REQUIRE(decoder.load(weights).ok());
   const WeightsPtr copy = decoder.snapshot(7);
   CHECK(copy->version() == 7);
   CHECK(copy->manifest().checksum == weights->manifest().checksum);
@@ -32,11 +32,11 @@ TEST_CASE("a snapshot of loaded weights has their bytes and checksum") {
 TEST_CASE("weights of another shape are refused with the tensor's name and change nothing") {
   const ModelConfig config = testing::tiny_model();
   Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
-  REQUIRE(decoder.load(*random_weights(config, 1)).ok());
+  REQUIRE(decoder.load(random_weights(config, 1)).ok());
   const uint64_t before = decoder.snapshot(0)->manifest().checksum;
   ModelConfig other = config;
   other.mlp_width = 48;
-  const auto refused = decoder.load(*random_weights(other, 1));
+  const auto refused = decoder.load(random_weights(other, 1));
   REQUIRE_FALSE(refused.ok());
   CHECK(refused.error().error_class == ErrorClass::kBadInput);
   CHECK(refused.error().message.find("mlp") != std::string::npos);
@@ -46,7 +46,7 @@ TEST_CASE("weights of another shape are refused with the tensor's name and chang
 TEST_CASE("a sequence's logits have the same bits alone and packed among others") {
   const ModelConfig config = testing::tiny_model();
   Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
-  REQUIRE(decoder.load(*random_weights(config, 1)).ok());
+  REQUIRE(decoder.load(random_weights(config, 1)).ok());
   PackedTokens alone, among;
   alone.append(random_tokens(19, 5), 1);
   among.append(random_tokens(7, 3), 1);
@@ -62,8 +62,8 @@ TEST_CASE("training mode predicts the bits of inference mode") {
   const WeightsPtr weights = random_weights(config, 1);
   Decoder inference(config, Decoder::Mode::kInference, at::kCPU);
   Decoder training(config, Decoder::Mode::kTraining, at::kCPU);
-  REQUIRE(inference.load(*weights).ok());
-  REQUIRE(training.load(*weights).ok());
+  REQUIRE(inference.load(weights).ok());
+  REQUIRE(training.load(weights).ok());
   PackedTokens packed;
   packed.append(random_tokens(19, 5), 1);
   CHECK(at::equal(predict(inference, packed), predict(training, packed).detach()));
@@ -72,7 +72,7 @@ TEST_CASE("training mode predicts the bits of inference mode") {
 TEST_CASE("decoding token by token on scattered cache blocks gives the bits of the packed pass") {
   ModelConfig config = testing::tiny_model();
   Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
-  REQUIRE(decoder.load(*random_weights(config, 1)).ok());
+  REQUIRE(decoder.load(random_weights(config, 1)).ok());
   c10::NoGradGuard no_gradient;
   const auto tokens = random_tokens(40, 9);
   PackedTokens packed;

@@ -21,7 +21,7 @@ TEST_CASE("logits of each family equal transformers' to 1e-4") {
     const WeightsPtr weights = cast_weights(config, folder->weights, "F32");
     config.dtype = "F32";
     Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
-    REQUIRE(decoder.load(*weights).ok());
+    REQUIRE(decoder.load(weights).ok());
     const auto golden = nlohmann::json::parse(std::ifstream(dir / "golden.json"));
     for (size_t s = 0; s < golden["tokens"].size(); ++s) {
       const auto tokens = golden["tokens"][s].get<std::vector<int64_t>>();
@@ -44,7 +44,7 @@ TEST_CASE("a bf16 model computes in bf16 and stays near its fp32 logits") {
   REQUIRE(folder.ok());
   REQUIRE(folder->config.dtype == "BF16");
   Decoder decoder(folder->config, Decoder::Mode::kInference, at::kCPU);
-  REQUIRE(decoder.load(*folder->weights).ok());
+  REQUIRE(decoder.load(folder->weights).ok());
   CHECK(decoder.flat().scalar_type() == at::kBFloat16);
   const auto golden = nlohmann::json::parse(std::ifstream(dir / "golden.json"));
   const auto tokens = golden["tokens"][0].get<std::vector<int64_t>>();

@@ -1,6 +1,9 @@
 // New weights while rollouts are under way: what becomes of their tokens, caches and probes.
 #include <catch2/catch.hpp>
 
+#include <functional>
+#include <thread>
+
 #include "tests/rollout/small_engine.hpp"
 
 using namespace tracewise;
@@ -59,6 +62,38 @@ bool all_of_version(const Rollout& r, uint64_t version) {
 }
 
 }  // namespace
+
+TEST_CASE(
+    "weights that another thread prepared beside decoding are those that are set, or ignored") {
+  const GroupTask group = task(1, 3, 9, 30);
+  const auto tokens_of = [&](const std::function<void(Engine&)>& prepare) {
+    auto e = engine(options_of(OnNewWeights::kKeepCache));
+    e->submit(group);
+    Rollouts got;
+    while (e->stats().sampled_tokens < 12) step_into(got, *e);
+    prepare(*e);
+    std::vector<std::vector<int32_t>> tokens;
+    for (const auto& [key, rollout] : collect(*e, 3, std::move(got)))
+      tokens.push_back(rollout.tokens);
+    return tokens;
+  };
+  const auto wanted = tokens_of([](Engine& e) { swap(e); });
+  const auto weights = random_weights(tiny_model(), kNew, 5);
+  CHECK(tokens_of([&](Engine& e) {
+          std::jthread other([&] { REQUIRE(e.prepare(weights).ok()); });
+          other.join();
+          REQUIRE(e.set_weights(weights).ok());
+        }) == wanted);
+  CHECK(tokens_of([&](Engine& e) {
+          REQUIRE(e.prepare(random_weights(tiny_model(), 3, 6)).ok());
+          REQUIRE(e.set_weights(weights).ok());
+        }) == wanted);
+  CHECK(tokens_of([&](Engine& e) { REQUIRE(e.prepare(weights).ok()); }) != wanted);
+  ModelConfig other = tiny_model();
+  other.mlp_width *= 2;
+  CHECK(engine(options())->prepare(random_weights(other, 1)).error().error_class ==
+        ErrorClass::kBadInput);
+}
 
 TEST_CASE("with recompute_cache a rollout goes on as if the new weights had read all of it") {
   const GroupTask group = task(1, 3, 9, 30);

@@ -204,7 +204,7 @@ TEST_CASE("greedy decoding takes the likeliest token with log-probability 0") {
   auto rollouts = drain(*e);
   const Rollout& r = rollouts.at({1, 0});
   Decoder decoder(tiny_model(), Decoder::Mode::kInference, at::kCPU);
-  REQUIRE(decoder.load(*random_weights(tiny_model(), 1)).ok());
+  REQUIRE(decoder.load(random_weights(tiny_model(), 1)).ok());
   c10::NoGradGuard no_gradient;
   PackedTokens packed;
   packed.append(whole(r), static_cast<int64_t>(r.prompt.tokens.size()));

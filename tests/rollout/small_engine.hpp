@@ -79,7 +79,7 @@ inline std::vector<int32_t> whole(const Rollout& r) {
 
 inline std::vector<float> scored(const std::vector<int32_t>& tokens, uint32_t weights_seed = 1) {
   Decoder decoder(tiny_model(), Decoder::Mode::kInference, at::kCPU);
-  REQUIRE(decoder.load(*random_weights(tiny_model(), weights_seed)).ok());
+  REQUIRE(decoder.load(random_weights(tiny_model(), weights_seed)).ok());
   const std::vector<std::vector<int32_t>> one = {tokens};
   return score_sequences(decoder, one, 4096)[0];
 }

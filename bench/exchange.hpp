@@ -1,0 +1,31 @@
+// A learner's node and a generator's on loopback, and the way of weights between them.
+#pragma once
+
+#include <memory>
+
+#include "transport/door.hpp"
+#include "transport/identity.hpp"
+#include "transport/node_weights.hpp"
+
+namespace tracewise::bench {
+
+// When whatever a benchmark waits for has failed: two minutes from now.
+std::chrono::steady_clock::time_point bench_limit();
+
+// The identities of both nodes, and the learner's door.
+struct Nodes {
+  TlsContext learner;
+  TlsContext generator;
+  std::unique_ptr<Door> door;
+};
+Result<Nodes> make_nodes();
+
+// Both ends, over `connections` TLS connections or, with `shm`, through shared memory. `nodes`
+// outlives it.
+struct Exchange {
+  std::unique_ptr<WeightsSender> sender;
+  std::shared_ptr<WeightsReceiver> receiver;
+};
+Result<Exchange> make_exchange(const Nodes& nodes, bool shm, int connections);
+
+}  // namespace tracewise::bench
