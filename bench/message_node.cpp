@@ -39,7 +39,7 @@ struct Exchanging {
   Rollout rollout;
   int outstanding;
   TimePoint start, until;
-  std::promise<Result<RoundTrips>> end;
+  std::promise<Result<Exchange>> end;
 };
 
 // Sends rollouts to a peer and each that comes back again.
@@ -67,8 +67,8 @@ class Sender : public caf::event_based_actor {
       if (rollouts != std::vector<Rollout>{order_->rollout}) {
         finish(corrupt("a rollout came back that differs from what was sent"));
       } else if (++home_ == sent_.size()) {
-        finish(RoundTrips{static_cast<double>(trips_.size()) / seconds_, percentile(trips_, 0.5),
-                          percentile(trips_, 0.99)});
+        finish(Exchange{static_cast<double>(trips_.size()) / seconds_, percentile(trips_, 0.5),
+                        percentile(trips_, 0.99)});
       }
     }};
   }
@@ -79,7 +79,7 @@ class Sender : public caf::event_based_actor {
     send(order_->peer, slot, std::move(rollouts));
   }
 
-  void finish(Result<RoundTrips> end) {
+  void finish(Result<Exchange> end) {
     if (std::exchange(over_, true)) return;
     order_->end.set_value(std::move(end));
     order_->peer = nullptr;
@@ -123,8 +123,8 @@ class MessageNode::Impl {
     return {};
   }
 
-  Result<RoundTrips> exchange(const Rollout& rollout, int outstanding, double seconds,
-                              TimePoint deadline) {
+  Result<Exchange> exchange(const Rollout& rollout, int outstanding, double seconds,
+                            TimePoint deadline) {
     TW_CHECK(outstanding >= 1 && peer_, "reach() comes first, and something must be under way");
     auto order = std::make_shared<Exchanging>();
     order->peer = peer_;
@@ -132,7 +132,7 @@ class MessageNode::Impl {
     order->outstanding = outstanding;
     order->until = SteadyClock::now() + std::chrono::duration_cast<SteadyClock::duration>(
                                             std::chrono::duration<double>(seconds));
-    std::future<Result<RoundTrips>> end = order->end.get_future();
+    std::future<Result<Exchange>> end = order->end.get_future();
     sender_ = system_->spawn<Sender>(order);
     const bool in_time = end.wait_until(deadline) == std::future_status::ready;
     if (!in_time) caf::anon_send_exit(sender_, caf::exit_reason::user_shutdown);
@@ -165,8 +165,8 @@ Result<void> MessageNode::reach(const NodeAddress& node, TimePoint deadline) {
   return impl_->reach(node, deadline);
 }
 
-Result<RoundTrips> MessageNode::exchange(const Rollout& rollout, int outstanding, double seconds,
-                                         TimePoint deadline) {
+Result<Exchange> MessageNode::exchange(const Rollout& rollout, int outstanding, double seconds,
+                                       TimePoint deadline) {
   return impl_->exchange(rollout, outstanding, seconds, deadline);
 }
 

@@ -31,8 +31,8 @@ class MessageNode {
   // Sends `rollout` to and fro for `seconds`, with `outstanding` >= 1 copies of it under way: each
   // that comes back is sent again. Messages are those of a generator to its tracer. kIo: the other
   // node is gone. kDeadline: it did not answer in time. kCorrupt: what came back differs.
-  [[nodiscard]] Result<RoundTrips> exchange(const Rollout& rollout, int outstanding, double seconds,
-                                            TimePoint deadline);
+  [[nodiscard]] Result<Exchange> exchange(const Rollout& rollout, int outstanding, double seconds,
+                                          TimePoint deadline);
 
  private:
   class Impl;

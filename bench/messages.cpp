@@ -116,10 +116,10 @@ Result<std::unique_ptr<MessageNode>> linked_node(Helpers& helpers, const BenchOp
 struct Figures {
   std::vector<double> rates, p50s, p99s;
 
-  void add(const RoundTrips& trips) {
-    rates.push_back(trips.per_second);
-    p50s.push_back(trips.p50_us);
-    p99s.push_back(trips.p99_us);
+  void add(const Exchange& exchange) {
+    rates.push_back(exchange.per_second);
+    p50s.push_back(exchange.p50_us);
+    p99s.push_back(exchange.p99_us);
   }
 };
 
@@ -134,9 +134,9 @@ Result<void> measure(const Case& c, MessageNode& node, Helpers& helpers, int rep
   std::string way;
   TW_TRY(node.exchange(rollout, c.outstanding, kWarmUpSeconds, limit()));
   for (int r = 0; r < repetitions; ++r) {
-    TW_ASSIGN(const RoundTrips our, node.exchange(rollout, c.outstanding, kSeconds, limit()));
+    TW_ASSIGN(const Exchange our, node.exchange(rollout, c.outstanding, kSeconds, limit()));
     TW_ASSIGN(const std::string answer, helpers.ask("Ray", question));
-    TW_ASSIGN(const RoundTrips their, round_trips_from_line(answer));
+    TW_ASSIGN(const Exchange their, exchange_from_line(answer));
     ours.add(our);
     theirs.add(their);
     way = their.way;
@@ -188,7 +188,7 @@ double percentile(std::vector<double> x, double share) {
   return *at;
 }
 
-Result<RoundTrips> round_trips_from_line(std::string_view line) {
+Result<Exchange> exchange_from_line(std::string_view line) {
   const auto json = nlohmann::json::parse(line, nullptr, false);
   const auto positive = [&json](const char* key) {
     return json.contains(key) && json[key].is_number() && json[key].get<double>() > 0;
@@ -197,7 +197,7 @@ Result<RoundTrips> round_trips_from_line(std::string_view line) {
       !json.contains("way") || !json["way"].is_string()) {
     return corrupt("Ray's side says no figures: " + std::string(line));
   }
-  return RoundTrips{json["per_second"], json["p50_us"], json["p99_us"], json["way"]};
+  return Exchange{json["per_second"], json["p50_us"], json["p99_us"], json["way"]};
 }
 
 Rollout rollout_of(size_t bytes) {

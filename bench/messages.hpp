@@ -11,7 +11,7 @@
 
 namespace tracewise::bench {
 
-struct RoundTrips {
+struct Exchange {
   double per_second = 0;  // round trips
   double p50_us = 0;      // of a round trip
   double p99_us = 0;
@@ -23,7 +23,7 @@ struct RoundTrips {
 double percentile(std::vector<double> x, double share);
 
 // What bench/ray_messages.py answers. kCorrupt: it is no such line.
-[[nodiscard]] Result<RoundTrips> round_trips_from_line(std::string_view line);
+[[nodiscard]] Result<Exchange> exchange_from_line(std::string_view line);
 
 // A rollout as a generator makes it whose message has `bytes` at most, and at most 16 fewer;
 // bytes >= 500.

@@ -3,7 +3,7 @@
 
 #include "actors/weights_fetcher.hpp"
 #include "bench/bench.hpp"
-#include "bench/exchange.hpp"
+#include "bench/weights_exchange.hpp"
 #include "model/init.hpp"
 #include "rollout/engine.hpp"
 
@@ -59,7 +59,7 @@ class Decoding {
     const ModelConfig config = model_of(size);
     const WeightsPtr weights = initial_weights(config, 1);
     TW_ASSIGN(auto engine, make_engine(engine_options, config, weights, nullptr));
-    TW_ASSIGN(Exchange exchange, make_exchange(nodes, false, kConnections));
+    TW_ASSIGN(WeightsExchange exchange, make_weights_exchange(nodes, false, kConnections));
     return std::unique_ptr<Decoding>(
         new Decoding(size, std::move(engine), weights, std::move(exchange)));
   }
@@ -75,7 +75,8 @@ class Decoding {
  private:
   static constexpr int kQuietSteps = 12;
 
-  Decoding(const Size& size, std::unique_ptr<Engine> engine, WeightsPtr weights, Exchange exchange)
+  Decoding(const Size& size, std::unique_ptr<Engine> engine, WeightsPtr weights,
+           WeightsExchange exchange)
       : size_(size),
         engine_(std::move(engine)),
         weights_(std::move(weights)),
@@ -131,7 +132,7 @@ class Decoding {
   const Size size_;
   std::unique_ptr<Engine> engine_;
   const WeightsPtr weights_;
-  Exchange exchange_;
+  WeightsExchange exchange_;
   WeightsFetcher fetcher_;
   Times times_;
   int under_way_ = 0;

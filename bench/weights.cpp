@@ -4,7 +4,7 @@
 #include <thread>
 
 #include "bench/bench.hpp"
-#include "bench/exchange.hpp"
+#include "bench/weights_exchange.hpp"
 #include "messages/random.hpp"
 #include "transport/checksum.hpp"
 #include "transport/socket.hpp"
@@ -33,7 +33,7 @@ void fill(std::byte* to, uint64_t bytes) {
 // still samples with the one before it.
 class Sync {
  public:
-  explicit Sync(Exchange exchange) : exchange_(std::move(exchange)) {}
+  explicit Sync(WeightsExchange exchange) : exchange_(std::move(exchange)) {}
 
   WeightsSender& sender() { return *exchange_.sender; }
 
@@ -50,7 +50,7 @@ class Sync {
   }
 
  private:
-  Exchange exchange_;
+  WeightsExchange exchange_;
   WeightsBuffer in_use_;
   uint64_t version_ = 0;
 };
@@ -164,7 +164,7 @@ Result<void> measure_shm(const Nodes& nodes, const WeightsBuffer& weights, std::
                          int repetitions, std::vector<BenchResult>& results) {
   Rates copied, in_place;
   const uint64_t bytes = weights.manifest.bytes;
-  TW_ASSIGN(Exchange exchange, make_exchange(nodes, true, kConnections));
+  TW_ASSIGN(WeightsExchange exchange, make_weights_exchange(nodes, true, kConnections));
   Sync sync(std::move(exchange));
   const int rounds = rounds_of(bytes);
   for (int r = -2; r < repetitions; ++r) {  // the first two make the segments
@@ -187,7 +187,7 @@ Result<void> measure_shm(const Nodes& nodes, const WeightsBuffer& weights, std::
 Result<void> measure_tcp(const Nodes& nodes, const WeightsBuffer& weights, std::byte* to,
                          int repetitions, std::vector<BenchResult>& results) {
   Rates rates;
-  TW_ASSIGN(Exchange exchange, make_exchange(nodes, false, kConnections));
+  TW_ASSIGN(WeightsExchange exchange, make_weights_exchange(nodes, false, kConnections));
   Sync sync(std::move(exchange));
   const int rounds = rounds_of(weights.manifest.bytes);
   for (int r = -2; r < repetitions; ++r) {  // the first two make the buffers

@@ -20,7 +20,7 @@ namespace tracewise {
 // --- node -> node -----------------------------------------------------------------------------
 
 // Goes up with each change after which older builds would misread what newer ones send.
-inline constexpr uint32_t kProtocol = 1;
+inline constexpr uint32_t kProtocol = 2;
 
 // What a connection between two nodes is for.
 enum class Channel : uint8_t {

@@ -64,7 +64,7 @@ TEST_CASE("the rollouts that are measured have the bytes that they are called by
 }
 
 TEST_CASE("Ray's figures are read, and anything else that it prints is refused") {
-  const auto read = bench::round_trips_from_line(
+  const auto read = bench::exchange_from_line(
       R"({"per_second": 1100.5, "p50_us": 700, "p99_us": 1650.25, "way": "plain, get"})");
   REQUIRE(read.ok());
   CHECK(read->per_second == 1100.5);
@@ -76,7 +76,7 @@ TEST_CASE("Ray's figures are read, and anything else that it prints is refused")
         R"({"per_second": 0, "p50_us": 1, "p99_us": 1, "way": ""})",
         R"({"per_second": 1, "p50_us": "1", "p99_us": 1, "way": ""})"}) {
     INFO(wrong);
-    CHECK(bench::round_trips_from_line(wrong).error().error_class == ErrorClass::kCorrupt);
+    CHECK(bench::exchange_from_line(wrong).error().error_class == ErrorClass::kCorrupt);
   }
 }
 

@@ -1,4 +1,4 @@
-#include "bench/exchange.hpp"
+#include "bench/weights_exchange.hpp"
 
 namespace tracewise::bench {
 namespace {
@@ -28,7 +28,7 @@ Result<Nodes> make_nodes() {
   return Nodes{learner, generator, std::move(door)};
 }
 
-Result<Exchange> make_exchange(const Nodes& nodes, bool shm, int connections) {
+Result<WeightsExchange> make_weights_exchange(const Nodes& nodes, bool shm, int connections) {
   NodeSenderOptions sending;
   sending.node = "head";
   sending.host = "127.0.0.1";
@@ -37,8 +37,8 @@ Result<Exchange> make_exchange(const Nodes& nodes, bool shm, int connections) {
   NodeReceiverOptions receiving;
   receiving.shm = shm;
   receiving.tcp.connections = connections;
-  return Exchange{std::move(sender),
-                  make_node_receiver(nodes.generator, hello("generator"), receiving)};
+  return WeightsExchange{std::move(sender),
+                         make_node_receiver(nodes.generator, hello("generator"), receiving)};
 }
 
 }  // namespace tracewise::bench

@@ -22,10 +22,10 @@ Result<Nodes> make_nodes();
 
 // Both ends, over `connections` TLS connections or, with `shm`, through shared memory. `nodes`
 // outlives it.
-struct Exchange {
+struct WeightsExchange {
   std::unique_ptr<WeightsSender> sender;
   std::shared_ptr<WeightsReceiver> receiver;
 };
-Result<Exchange> make_exchange(const Nodes& nodes, bool shm, int connections);
+Result<WeightsExchange> make_weights_exchange(const Nodes& nodes, bool shm, int connections);
 
 }  // namespace tracewise::bench
