@@ -114,7 +114,7 @@ class Decoding {
     WeightsBuffer next{weights_->manifest(), weights_->storage()};
     next.manifest.version = ++version_;
     next.manifest.checksum = weights_checksum(weights_->bytes());
-    WeightsReady ready{next.manifest, {}};
+    WeightsReady ready{next.manifest, {}, {}};
     TW_ASSIGN(ready.place, exchange_.sender->publish(std::move(next), bench_limit()));
     fetcher_.want(ready, bench_limit());
     std::optional<FetchEnd> end;

@@ -33,7 +33,7 @@ TEST_CASE("a snapshot lies in the storage that it was given, and nowhere else") 
   const ModelConfig config = testing::tiny_model();
   const WeightsPtr weights = random_weights(config, 1);
   Decoder decoder(config, Decoder::Mode::kTraining, at::kCPU);
-  REQUIRE(decoder.load(*weights).ok());
+  REQUIRE(decoder.load(weights).ok());
   std::shared_ptr<std::byte[]> storage;
   const WeightsPtr copy = decoder.snapshot(7, [&](uint64_t bytes) {
     storage = allocate_weights(bytes);
