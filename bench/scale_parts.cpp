@@ -76,6 +76,7 @@ class StubEngine final : public Engine {
   uint64_t adopt(std::vector<int32_t>) override { return 0; }
   void release(uint64_t) override {}
   void cancel(GroupKey) override {}
+  Result<void> prepare(const WeightsPtr&) override { return {}; }
   Result<void> set_weights(WeightsPtr weights) override {
     version_ = weights->version();
     ++swaps_;
