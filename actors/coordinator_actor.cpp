@@ -22,11 +22,8 @@ CoordinatorShell::behavior_type CoordinatorShell::make_behavior() {
         join(Role::kBuilder, peers_.builders);
         join(Role::kGenerator, peers_.generators);
       },
-      [this](grant_atom, uint32_t generator, uint32_t samples) {
-        run(control_->on_grant(generator, samples, now()));
-      },
-      [this](handed_atom, uint32_t, const std::vector<GroupKey>& keys) {
-        for (const GroupKey& key : keys) run(control_->on_generated(key, now()));
+      [this](handed_atom, uint32_t generator, const std::vector<GroupKey>& keys, uint32_t samples) {
+        run(control_->on_handed(generator, keys, samples, now()));
       },
       [this](uint32_t generator, const EngineStats& stats) {
         seen();
@@ -79,7 +76,7 @@ void CoordinatorShell::run(Result<RunControl::Todo> result) {
   if (todo.clock) send(peers_.learner, clock_atom::value, todo.clock->seconds, todo.clock->running);
   if (todo.save) save(std::move(*todo.save));
   if (todo.end) services().inbox.post_end(std::move(*todo.end));
-  set_state(control_->progress(now()).activity);
+  set_state(control_->activity());
 }
 
 template <class Actors>

@@ -5,10 +5,12 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <map>
 #include <optional>
 #include <set>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "actors/control.hpp"
@@ -49,9 +51,9 @@ class Dispatcher {
   // A seat is gone. Returns what was in flight through it, ascending by group.
   std::vector<InFlight> leave(const Seat& seat);
 
-  void push(GroupTask task) { queue_.push_back(std::move(task)); }
+  void push(GroupTask task) { enqueue(queue_.end(), std::move(task)); }
   // Ahead of all others: a group issued again is the one that the others wait for.
-  void push_front(GroupTask task) { queue_.push_front(std::move(task)); }
+  void push_front(GroupTask task) { enqueue(queue_.begin(), std::move(task)); }
 
   // What can be sent now, with its route; each is in flight until finish(), at the latest until
   // `deadline`. A group larger than any window is sent to a generator that owes nothing.
@@ -59,7 +61,7 @@ class Dispatcher {
 
   // The group came to its end. False if this attempt was not in flight.
   bool finish(GroupKey key);
-  // Forgets a group whatever its attempt, queued or in flight.
+  // Forgets a group whatever its attempt, queued or in flight. A group is queued once at a time.
   void drop(uint64_t group);
 
   // The one with the earliest deadline, if that has passed.
@@ -74,16 +76,35 @@ class Dispatcher {
     int64_t credit = 0;  // samples; below 0 after a group larger than the window
     int64_t owed = 0;    // samples sent and not granted again
   };
-  Lane* best_lane(uint32_t samples, uint32_t* generator);
+  using Lanes = std::map<uint32_t, Lane>;  // by generator
+  using Queue = std::list<GroupTask>;
+
+  Lanes::iterator best_lane(uint32_t samples);
+  // Changes a lane by f(lane), and its places in the two orders below.
+  template <class F>
+  void change(Lanes::iterator lane, F f);
+  void list(const Lanes::value_type& lane);
+  void unlist(const Lanes::value_type& lane);
+  void enqueue(Queue::iterator before, GroupTask task);
   void withdraw(const Seat& seat);
 
   // Who may be given work.
-  std::map<uint32_t, Lane> lanes_;  // by generator
-  std::set<uint32_t> tracers_, builders_;
+  Lanes lanes_;
+  // Credit and generator of all lanes, and of those that owe nothing; the most credit first, then
+  // the lowest generator.
+  struct ByCredit {
+    bool operator()(const std::pair<int64_t, uint32_t>& a,
+                    const std::pair<int64_t, uint32_t>& b) const {
+      return a.first != b.first ? a.first > b.first : a.second < b.second;
+    }
+  };
+  std::set<std::pair<int64_t, uint32_t>, ByCredit> by_credit_, owing_nothing_;
+  std::vector<uint32_t> tracers_, builders_;  // ascending
   std::set<Seat> draining_;
   std::set<Seat> undrained_;           // of those, the ones that take_drained() has not given
   std::map<Seat, uint64_t> finished_;  // groups, of all seats that are there
-  std::deque<GroupTask> queue_;
+  Queue queue_;
+  std::unordered_map<uint64_t, Queue::iterator> queued_;  // by group
   std::map<uint64_t, InFlight> in_flight_;
 };
 

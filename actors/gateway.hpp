@@ -57,6 +57,7 @@ class Gateway {
 
   void cut(const std::string& node);
   // As those of Links.
+  [[nodiscard]] bool wait_alone(TimePoint until) { return links_->wait_alone(until); }
   std::vector<std::string> parted() const { return links_->parted(); }
   void forget_parted() { links_->forget_parted(); }
   NodeAddress address() const;  // of this node

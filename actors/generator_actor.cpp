@@ -59,7 +59,7 @@ GeneratorShell::behavior_type GeneratorShell::make_behavior() {
         for (const uint64_t lease : leases) engine_->release(lease);
         resume();
       },
-      [this](const WeightsReady& ready) { return want_weights(ready); },
+      [this](const WeightsAnnouncement& announced) { return want_weights(announced.ready()); },
       [this](fetched_atom) {
         seen();
         if (auto end = fetcher_->take()) take_weights(std::move(*end));
@@ -164,16 +164,21 @@ void GeneratorShell::submit(GroupTask task) {
   engine_->submit(std::move(task));
 }
 
-caf::result<WeightsDelivered> GeneratorShell::want_weights(const WeightsReady& ready) {
+caf::result<WeightsDelivered> GeneratorShell::want_weights(WeightsReady ready) {
   seen();
-  const WeightsManifest& manifest = ready.manifest;
+  WeightsManifest& manifest = ready.manifest;
+  if (manifest.tensors.empty()) {
+    manifest.tensors = layout_;
+  } else {
+    layout_ = manifest.tensors;
+  }
   if (version_ && *version_ >= manifest.version) {
     return WeightsDelivered{*version_, manifest.epoch, setup_.index, 0, "", {}};
   }
   const TimePoint until = now() + std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
   announced_.push_back({manifest, now(), make_response_promise<WeightsDelivered>()});
   entry().begin_wait(version_name(manifest.version), "learner", now(), until);
-  fetcher_->want(ready, until);
+  fetcher_->want(std::move(ready), until);
   return announced_.back().promise;
 }
 
@@ -284,12 +289,9 @@ void GeneratorShell::drop(const Rollout& rollout, Handed& handed) {
 }
 
 void GeneratorShell::report(Handed handed) {
-  if (!handed.groups.empty()) {
-    send(peers_.coordinator, handed_atom::value, setup_.index, std::move(handed.groups));
-  }
-  if (handed.samples > 0) {
-    send(peers_.coordinator, grant_atom::value, setup_.index, handed.samples);
-  }
+  if (handed.samples == 0) return;
+  send(peers_.coordinator, handed_atom::value, setup_.index, std::move(handed.groups),
+       handed.samples);
 }
 
 // Something has happened that the engine may have waited for.

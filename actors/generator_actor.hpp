@@ -67,7 +67,7 @@ class GeneratorShell final : public Shell<GeneratorActor> {
   void report(Handed handed);
   void take(GroupTask task);
   void submit(GroupTask task);
-  caf::result<WeightsDelivered> want_weights(const WeightsReady& ready);
+  caf::result<WeightsDelivered> want_weights(WeightsReady ready);
   void take_weights(FetchEnd end);
   bool use(const WeightsBuffer& buffer);
   void report_stats();
@@ -80,6 +80,7 @@ class GeneratorShell final : public Shell<GeneratorActor> {
   GeneratorSetup setup_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<WeightsFetcher> fetcher_;
+  std::vector<TensorEntry> layout_;   // of every version, from the first announcement
   std::vector<Announced> announced_;  // ascending
   std::optional<uint64_t> version_;   // of the weights that rollouts which start are sampled with
   std::vector<GroupTask> parked_;     // wait for newer weights

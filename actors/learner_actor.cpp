@@ -108,7 +108,7 @@ void LearnerShell::change_peers(Peers peers) {
   for (const auto& [generator, actor] : peers_.generators) {
     if (before.count(generator) > 0) continue;
     delivery_.join(generator);
-    if (offers_open_ == 0) announce(generator, actor);
+    if (offers_open_ == 0) announce(generator, actor, announcement_);
   }
 }
 
@@ -201,23 +201,26 @@ Result<void> LearnerShell::publish() {
   TW_ASSIGN(WeightsPlace place,
             setup_.sender->publish({manifest, weights_->storage()}, published_at_ + limit));
   published_ = {std::move(manifest), std::move(place), {}};
-  if (setup_.ranks_serve_weights) {
-    offer_at_ranks();
-  } else {
-    announce_to_all();
-  }
+  if (!setup_.ranks_serve_weights) return announce_to_all();
+  offer_at_ranks();
   return {};
 }
 
-void LearnerShell::announce_to_all() {
-  for (const auto& [generator, actor] : peers_.generators) announce(generator, actor);
+Result<void> LearnerShell::announce_to_all() {
+  TW_ASSIGN(announcement_, WeightsAnnouncement::make(published_));
+  if (peers_.generators.empty()) return {};
+  // They heard of a version before, when they joined.
+  TW_ASSIGN(const auto known, WeightsAnnouncement::make_short(published_));
+  for (const auto& [generator, actor] : peers_.generators) announce(generator, actor, known);
+  return {};
 }
 
-void LearnerShell::announce(uint32_t generator, const GeneratorActor& actor) {
+void LearnerShell::announce(uint32_t generator, const GeneratorActor& actor,
+                            const WeightsAnnouncement& announcement) {
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
   const std::string wait = wait_name(published_.manifest.version, generator);
   entry().begin_wait(wait, name_of({Role::kGenerator, generator}), now(), now() + limit);
-  request(actor, limit, published_)
+  request(actor, limit, announcement)
       .then(
           [this, wait](const WeightsDelivered& delivered) {
             entry().end_wait(wait);

@@ -53,8 +53,9 @@ class LearnerShell final : public Shell<LearnerActor> {
   void train();
   void take_snapshot();
   Result<void> publish();
-  void announce(uint32_t generator, const GeneratorActor& actor);
-  void announce_to_all();
+  void announce(uint32_t generator, const GeneratorActor& actor,
+                const WeightsAnnouncement& announcement);
+  Result<void> announce_to_all();
   void note_delivery(const WeightsDelivered& delivered);
   SaveReply save(SaveRequest request);
   void schedule();
@@ -76,8 +77,9 @@ class LearnerShell final : public Shell<LearnerActor> {
   BatchBuffer buffer_;
   TrainClock clock_;  // follows the coordinator's
   DeliveryBook delivery_;
-  WeightsPtr weights_;      // of version_
-  WeightsReady published_;  // theirs, with the epoch that they are offered under
+  WeightsPtr weights_;                // of version_
+  WeightsReady published_;            // theirs, with the epoch that they are offered under
+  WeightsAnnouncement announcement_;  // of published_, once every rank has offered it
   size_t offers_open_ = 0;  // ranks that don't offer them yet: nobody is told of them before
   uint64_t step_ = 0;
   uint64_t version_ = 0;

@@ -116,7 +116,7 @@ void LearnerShell::rank_offered(size_t rank, const Result<WeightsPlace>& place) 
   if (ended || --offers_open_ > 0) return;
   // A rank that could not offer it now is done without.
   std::erase_if(published_.others, [](const WeightsPlace& other) { return other.port == 0; });
-  announce_to_all();
+  if (const auto told = announce_to_all(); !told.ok()) return fail(told.error());
   schedule();
 }
 

@@ -49,6 +49,8 @@ Result<std::unique_ptr<Ledger>> Ledger::open(Database* db) {
 
 Result<void> Ledger::load() {
   open_.clear();
+  dirty_.clear();
+  trained_.clear();
   failures_.clear();
   counts_.fill(0);
   TW_ASSIGN(Statement issued, db_->prepare("SELECT groups FROM issued"));
@@ -63,9 +65,15 @@ Result<void> Ledger::load() {
     TW_ASSIGN(const GroupState state, parse_state(sums.text(0), db_->file().string()));
     counts_[static_cast<size_t>(state)] = static_cast<uint64_t>(sums.integer(1));
   }
-  // A failed group of an uncommitted batch is read as well: only a commit closes it.
+  TW_ASSIGN(Statement steps, db_->prepare("SELECT step, count(*) FROM groups WHERE "
+                                          "state = 'trained' GROUP BY step"));
+  while (true) {
+    TW_ASSIGN(const bool row, steps.step());
+    if (!row) break;
+    trained_[static_cast<uint64_t>(steps.integer(0))] = static_cast<uint64_t>(steps.integer(1));
+  }
   TW_ASSIGN(Statement rows, db_->prepare("SELECT id, attempt, state, version, step, prompt FROM "
-                                         "groups WHERE state <> 'committed'"));
+                                         "groups WHERE step = 0"));
   while (true) {
     TW_ASSIGN(const bool row, rows.step());
     if (!row) break;
@@ -80,11 +88,15 @@ Result<void> Ledger::load() {
   return {};
 }
 
-void Ledger::set_state(Row& row, GroupState state) {
+void Ledger::set_state(uint64_t id, Row& row, GroupState state) {
   --counts_[static_cast<size_t>(row.state)];
   ++counts_[static_cast<size_t>(state)];
   row.state = state;
-  row.dirty = true;
+  mark(id, row);
+}
+
+void Ledger::mark(uint64_t id, Row& row) {
+  if (!std::exchange(row.dirty, true)) dirty_.push_back(id);
 }
 
 Result<void> Ledger::issue(std::span<const Issue> issues) {
@@ -95,20 +107,22 @@ Result<void> Ledger::issue(std::span<const Issue> issues) {
         return internal("the ledger cannot issue " + name_of(issue.key) +
                         ": the next new group is " + std::to_string(issued_));
       }
-      open_[issue.key.group] = {0, GroupState::kIssued, issue.version, 0, issue.prompt, true};
+      Row& row = open_[issue.key.group];
+      row.version = issue.version;
+      row.prompt = issue.prompt;
+      mark(issue.key.group, row);
       ++counts_[static_cast<size_t>(GroupState::kIssued)];
       ++issued_;
       continue;
     }
     Row& row = found->second;
-    if (issue.key.attempt <= row.attempt || row.state == GroupState::kTrained) {
+    if (issue.key.attempt <= row.attempt) {
       return internal("the ledger cannot issue " + name_of(issue.key) + ": it is " +
                       to_string(row.state) + " at attempt " + std::to_string(row.attempt));
     }
     row.attempt = issue.key.attempt;
     row.version = issue.version;
-    row.step = 0;
-    set_state(row, GroupState::kIssued);
+    set_state(issue.key.group, row, GroupState::kIssued);
   }
   return flush(false);
 }
@@ -121,7 +135,7 @@ bool Ledger::advance(GroupKey key, GroupState state) {
   if (found == open_.end()) return false;
   Row& row = found->second;
   if (row.attempt != key.attempt || row.state >= state) return false;
-  set_state(row, state);
+  set_state(key.group, row, state);
   return true;
 }
 
@@ -129,39 +143,62 @@ void Ledger::fail(GroupKey key, const Failure& failure, bool give_up) {
   failures_.push_back({key, failure});
   const auto found = open_.find(key.group);
   if (!give_up || found == open_.end() || found->second.attempt != key.attempt) return;
-  set_state(found->second, GroupState::kFailed);
+  set_state(key.group, found->second, GroupState::kFailed);
 }
 
 Result<void> Ledger::train(const TrainedBatch& batch) {
   for (const GroupKey& key : batch.groups) {
     const auto found = open_.find(key.group);
-    if (found == open_.end() || found->second.state == GroupState::kTrained) {
-      return internal(name_of(key) + " was trained in step " + std::to_string(batch.step) +
-                      (found == open_.end()
-                           ? ", but it is committed or was never issued"
-                           : ", but also in step " + std::to_string(found->second.step)));
-    }
+    if (found == open_.end() || found->second.step != 0) return trained_twice(key, batch.step);
     Row& row = found->second;
     row.step = batch.step;
     row.attempt = std::max(row.attempt, key.attempt);
+    mark(key.group, row);
     // A group without attempts left stays failed; its empty place in the batch is what was trained.
-    set_state(row, row.state == GroupState::kFailed ? GroupState::kFailed : GroupState::kTrained);
+    if (row.state == GroupState::kFailed) continue;
+    set_state(key.group, row, GroupState::kTrained);
+    ++trained_[batch.step];
   }
-  return write_pending();
+  TW_TRY(write_pending());
+  for (const GroupKey& key : batch.groups) open_.erase(key.group);
+  return {};
+}
+
+// Why it cannot be trained: the step that it is in is still in memory or in the file.
+Result<void> Ledger::trained_twice(GroupKey key, uint64_t step) {
+  TW_ASSIGN(Statement get, db_->prepare("SELECT step FROM groups WHERE id = ?"));
+  TW_ASSIGN(const bool there, get.bind(0, key.group).step());
+  const auto found = open_.find(key.group);
+  const uint64_t before = found != open_.end() ? found->second.step
+                          : there              ? static_cast<uint64_t>(get.integer(0))
+                                               : 0;
+  return internal(
+      name_of(key) + " was trained in step " + std::to_string(step) +
+      (before == 0 ? ", but it was never issued" : ", but also in step " + std::to_string(before)));
 }
 
 Result<void> Ledger::commit(uint64_t step) {
-  for (auto& [id, row] : open_) {
-    if (row.state == GroupState::kTrained && row.step <= step)
-      set_state(row, GroupState::kCommitted);
+  const auto end = trained_.upper_bound(step);
+  uint64_t expected = 0, changed = 0;
+  for (auto it = trained_.begin(); it != end; ++it) expected += it->second;
+  TW_TRY(db_->transaction(true, [&]() -> Result<void> {
+    TW_TRY(write_pending());
+    TW_ASSIGN(Statement put, db_->prepare("UPDATE groups SET state = 'committed' WHERE "
+                                          "state = 'trained' AND step BETWEEN ? AND ?"));
+    const uint64_t first = expected == 0 ? step : trained_.begin()->first;
+    TW_TRY(put.bind(0, first).bind(1, step).run());
+    changed = static_cast<uint64_t>(db_->changed_rows());
+    return {};
+  }));
+  if (changed != expected) {
+    return internal(db_->file().string() + ": " + std::to_string(changed) +
+                    " groups are trained up to step " + std::to_string(step) + ", but " +
+                    std::to_string(expected) + " were");
   }
-  TW_TRY(db_->transaction(true, [this] { return write_pending(); }));
-  std::erase_if(open_, [step](const auto& entry) {
-    const Row& row = entry.second;
-    return row.state == GroupState::kCommitted ||
-           (row.state == GroupState::kFailed && row.step != 0 && row.step <= step);
-  });
-  return check();
+  counts_[static_cast<size_t>(GroupState::kTrained)] -= expected;
+  counts_[static_cast<size_t>(GroupState::kCommitted)] += expected;
+  trained_.erase(trained_.begin(), end);
+  return {};
 }
 
 Result<void> Ledger::flush(bool durable) {
@@ -174,13 +211,15 @@ Result<void> Ledger::write_pending() {
                          "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
                          "attempt = excluded.attempt, state = excluded.state, "
                          "version = excluded.version, step = excluded.step"));
-  for (auto& [id, row] : open_) {
-    if (!row.dirty) continue;
+  std::sort(dirty_.begin(), dirty_.end());  // neighbours in the file, one behind the other
+  for (const uint64_t id : dirty_) {
+    Row& row = open_.at(id);
     put.bind(0, id).bind(1, int64_t{row.attempt}).bind(2, std::string_view(to_string(row.state)));
     put.bind(3, row.version).bind(4, row.step).bind(5, std::string_view(row.prompt));
     TW_TRY(put.run());
     row.dirty = false;
   }
+  dirty_.clear();
   TW_ASSIGN(Statement note, db_->prepare("INSERT INTO failures VALUES (?, ?, ?, ?)"));
   for (const FailureNote& f : failures_) {
     note.bind(0, f.key.group).bind(1, int64_t{f.key.attempt});
@@ -197,15 +236,7 @@ Result<std::vector<GroupKey>> Ledger::resume(uint64_t step, std::span<const Trai
   TW_TRY(load());
   TW_TRY(check());
   std::vector<GroupKey> again;
-  for (auto it = open_.begin(); it != open_.end();) {
-    const Row& row = it->second;
-    if (row.state == GroupState::kFailed && row.step != 0) {
-      it = open_.erase(it);
-      continue;
-    }
-    again.push_back({it->first, row.attempt});
-    ++it;
-  }
+  for (const auto& [id, row] : open_) again.push_back({id, row.attempt});
   return again;
 }
 

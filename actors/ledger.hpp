@@ -50,6 +50,8 @@ struct TrainedBatch {
   std::vector<GroupKey> groups;
 };
 
+// In memory are the groups that are in no batch yet, so it does not grow with a run.
+//
 // Not thread-safe; owned by the coordinator. Errors: kIo (disk), kCorrupt (the file), kInternal (a
 // group trained twice, a duplicate issue).
 class Ledger {
@@ -102,7 +104,7 @@ class Ledger {
     uint64_t version = 0;
     uint64_t step = 0;  // of its batch; 0: none yet
     std::string prompt;
-    bool dirty = false;
+    bool dirty = false;  // its id is in dirty_
   };
   struct FailureNote {
     GroupKey key;
@@ -113,12 +115,16 @@ class Ledger {
   Result<void> load();
   Result<void> write_pending();
   Result<void> apply_checkpoint(uint64_t step, std::span<const TrainedBatch> batches);
-  void set_state(Row& row, GroupState state);
+  void set_state(uint64_t id, Row& row, GroupState state);
+  void mark(uint64_t id, Row& row);
+  Result<void> trained_twice(GroupKey key, uint64_t step);
 
   Database* db_;
   uint64_t issued_ = 0;
   std::array<uint64_t, kGroupStates> counts_{};
-  std::map<uint64_t, Row> open_;  // by group id; neither committed nor failed in a committed batch
+  std::map<uint64_t, Row> open_;  // by group id; in no batch yet: the others are in the file
+  std::vector<uint64_t> dirty_;   // of those, what the file does not know yet
+  std::map<uint64_t, uint64_t> trained_;  // groups trained in each step that is not committed
   std::vector<FailureNote> failures_;
 };
 

@@ -12,6 +12,7 @@
 #include <caf/io/scribe.hpp>
 #include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
+#include <condition_variable>
 #include <map>
 #include <mutex>
 #include <set>
@@ -44,6 +45,11 @@ class OpenSockets {
     if (!found->second.empty()) return;
     by_peer_.erase(found);
     parted_.insert(peer);
+    changed_.notify_all();
+  }
+  bool wait_empty(std::chrono::steady_clock::time_point until) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_until(lock, until, [this] { return by_peer_.empty(); });
   }
   void cut(const std::string& peer) {
     const std::lock_guard lock(mutex_);
@@ -63,6 +69,7 @@ class OpenSockets {
 
  private:
   mutable std::mutex mutex_;
+  std::condition_variable changed_;
   std::map<std::string, std::set<int>> by_peer_;
   std::set<std::string> parted_;
 };
@@ -214,6 +221,9 @@ class Links::Impl {
     front_ = nullptr;
   }
 
+  bool wait_alone(std::chrono::steady_clock::time_point until) {
+    return sockets_->wait_empty(until);
+  }
   void cut(const std::string& peer) { sockets_->cut(peer); }
   std::vector<std::string> parted() const { return sockets_->parted(); }
   void forget_parted() { sockets_->forget_parted(); }
@@ -237,6 +247,10 @@ Result<caf::strong_actor_ptr> Links::connect(std::unique_ptr<TlsStream> stream,
 }
 
 void Links::withdraw() { impl_->withdraw(); }
+
+bool Links::wait_alone(std::chrono::steady_clock::time_point until) {
+  return impl_->wait_alone(until);
+}
 
 void Links::cut(const std::string& peer) { impl_->cut(peer); }
 

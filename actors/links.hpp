@@ -4,6 +4,7 @@
 
 #include <caf/actor.hpp>
 #include <caf/fwd.hpp>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -46,6 +47,9 @@ class Links {
 
   // Ends all connections with `peer`: its actors are down for this node from here on.
   void cut(const std::string& peer);
+
+  // Waits until all peers have ended their connections. False: some have not by `until`.
+  [[nodiscard]] bool wait_alone(std::chrono::steady_clock::time_point until);
 
   // Peers that this node was linked with and is not any more, ascending; forget_parted() begins
   // anew.

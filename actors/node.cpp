@@ -26,6 +26,9 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+// Within which the nodes leave a run that is over.
+constexpr std::chrono::seconds kFarewell{2};
+
 // Stamps metrics; the wall clock decides nothing.
 double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -214,6 +217,9 @@ bool Node::shut_down(bool over, const std::string& why) {
   coordinator_ = CoordinatorActor{};
   const auto limit = std::chrono::milliseconds(options_.deadlines.exit_ms);
   const bool gone = services_->gate.wait_empty(SteadyClock::now() + limit);
+  // What the nodes are told last would be lost with the connections.
+  if (over && gateway_ && !gateway_->wait_alone(SteadyClock::now() + kFarewell))
+    services_->log->warn("some nodes have not left: the run ends without them");
   stuck_ = !gone;
   if (stuck_) {
     (void)gateway_.release();

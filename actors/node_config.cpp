@@ -21,7 +21,7 @@ NodeConfig::NodeConfig() {
   set("scheduler.max-threads", size_t{2});
   // Every type that is an element of a message between nodes: one that is missing here would arrive
   // as an empty message.
-  announce<GroupTask, WeightsReady, WeightsDelivered, SampleGroup, GroupFailed, Commit,
+  announce<GroupTask, WeightsAnnouncement, WeightsDelivered, SampleGroup, GroupFailed, Commit,
            std::vector<std::string>, std::vector<GroupKey>, std::vector<uint64_t>,
            std::vector<ProbeRequest>, std::vector<ProbeResult>, std::vector<Rollout>,
            std::vector<TracedRollout>, std::vector<GroupParcel>, std::vector<LoggedRollout>,

@@ -56,7 +56,12 @@ Result<RunControl::Todo> RunControl::begin(TimePoint now) {
   return finish_event(now);
 }
 
-Result<RunControl::Todo> RunControl::on_grant(uint32_t generator, uint32_t samples, TimePoint now) {
+Result<RunControl::Todo> RunControl::on_handed(uint32_t generator,
+                                               const std::vector<GroupKey>& keys, uint32_t samples,
+                                               TimePoint now) {
+  for (const GroupKey& key : keys) {
+    if ((key.group & kEvalGroup) == 0) books_->ledger().advance(key, GroupState::kGenerated);
+  }
   dispatcher_.grant(generator, samples);
   return finish_event(now);
 }
@@ -86,11 +91,6 @@ Result<RunControl::Todo> RunControl::on_lost(const Seat& seat, const std::string
 
 Result<RunControl::Todo> RunControl::on_drain(const std::vector<Seat>& seats, TimePoint now) {
   for (const Seat& seat : seats) dispatcher_.drain(seat);
-  return finish_event(now);
-}
-
-Result<RunControl::Todo> RunControl::on_generated(GroupKey key, TimePoint now) {
-  if ((key.group & kEvalGroup) == 0) books_->ledger().advance(key, GroupState::kGenerated);
   return finish_event(now);
 }
 

@@ -95,8 +95,9 @@ class RunControl {
   Result<Todo> on_lost(const Seat& seat, const std::string& reason, bool blame, TimePoint now);
   // Seats that are to get nothing new; each is in a Todo's `drained` once what it has is done.
   Result<Todo> on_drain(const std::vector<Seat>& seats, TimePoint now);
-  Result<Todo> on_grant(uint32_t generator, uint32_t samples, TimePoint now);
-  Result<Todo> on_generated(GroupKey key, TimePoint now);
+  // All rollouts of these groups have left their generator, which has room for `samples` more.
+  Result<Todo> on_handed(uint32_t generator, const std::vector<GroupKey>& keys, uint32_t samples,
+                         TimePoint now);
   // The learner holds these groups; `logged` are the rollouts of them that are to be logged.
   Result<Todo> on_taken(const std::vector<GroupKey>& keys, std::vector<LoggedRollout> logged,
                         TimePoint now);
@@ -110,6 +111,7 @@ class RunControl {
   Result<Todo> on_tick(TimePoint now);  // deadlines
 
   Progress progress(TimePoint now) const;
+  const char* activity() const;  // of the progress
   const Dispatcher& dispatcher() const { return dispatcher_; }
   // Since when the learner has a whole batch.
   std::optional<TimePoint> batch_since() const { return batch_since_; }

@@ -203,17 +203,21 @@ std::vector<Metric> RunControl::step_metrics(const Commit& commit, TimePoint now
   return metrics;
 }
 
+const char* RunControl::activity() const {
+  return ended_        ? "ended"
+         : stop_until_ ? "stopping"
+         : saving_     ? "writing a checkpoint"
+         : eval_       ? "evaluating"
+                       : "training";
+}
+
 Progress RunControl::progress(TimePoint now) const {
   Progress p = shown_;
   p.step = step_;
   p.steps = options_.steps;
   p.version = version_;
   p.train_seconds = clock_.seconds(now);
-  p.activity = ended_        ? "ended"
-               : stop_until_ ? "stopping"
-               : saving_     ? "writing a checkpoint"
-               : eval_       ? "evaluating"
-                             : "training";
+  p.activity = activity();
   const double done = run_progress(options_, step_, p.train_seconds);
   const double used = p.train_seconds - books_->start().state.train_seconds;
   const double done_before =

@@ -24,6 +24,7 @@
 #include "actors/run_control.hpp"
 #include "actors/run_store.hpp"
 #include "actors/seat.hpp"
+#include "actors/weights_announcement.hpp"
 #include "messages/records.hpp"
 #include "rollout/engine.hpp"
 
@@ -116,8 +117,9 @@ struct RankOffer {
   WeightsPlace place;
 };
 
-// Who is who. Sent to everybody when somebody has joined or was lost, and answered with its epoch:
-// the coordinator is told last, so that nobody gets work from a stranger.
+// Who is who. Sent to everybody when somebody has joined or was lost, to each with those whom it
+// speaks to, and answered with its epoch: the coordinator is told last, so that nobody gets work
+// from a stranger.
 struct Peers;
 
 // --- generator: owns an engine; detached, ticks itself between two decode steps
@@ -131,7 +133,7 @@ using GeneratorActor = caf::typed_actor<
     // Tracer: value probes.
     caf::reacts_to<std::vector<ProbeRequest>>, caf::reacts_to<release_atom, std::vector<uint64_t>>,
     // Learner. Answered once the version is checked and every rollout that starts will use it.
-    caf::replies_to<WeightsReady>::with<WeightsDelivered>, caf::reacts_to<fetched_atom>,
+    caf::replies_to<WeightsAnnouncement>::with<WeightsDelivered>, caf::reacts_to<fetched_atom>,
     caf::reacts_to<tick_atom>, caf::reacts_to<wake_atom>>;
 
 // --- tracer: steps, verdicts, values
@@ -192,10 +194,9 @@ using LearnerActor = caf::typed_actor<
 // --- coordinator: one a run; dataset, ledger, admission, evaluation; detached (it writes to disk)
 using CoordinatorActor =
     caf::typed_actor<caf::reacts_to<start_atom>, caf::reacts_to<Peers>,
-                     // Generator, grants: generator, samples.
-                     caf::reacts_to<grant_atom, uint32_t, uint32_t>,
-                     // Generator: groups whose rollouts all left it; its engine's counters.
-                     caf::reacts_to<handed_atom, uint32_t, std::vector<GroupKey>>,
+                     // Generator: groups whose rollouts all left it, and the samples that it grants
+                     // for them and for given-up ones; its engine's counters.
+                     caf::reacts_to<handed_atom, uint32_t, std::vector<GroupKey>, uint32_t>,
                      caf::reacts_to<uint32_t, EngineStats>,
                      // Builder.
                      caf::reacts_to<GroupFailed>,
@@ -236,7 +237,7 @@ using SupervisorActor = caf::typed_actor<
     // Operator: who is there, and a node that is to leave; coordinator: a seat of it is idle.
     caf::replies_to<status_atom>::with<std::vector<NodeStatus>>,
     caf::replies_to<drain_atom, std::string>::with<Outcome>, caf::reacts_to<drained_atom, Seat>,
-    caf::reacts_to<tick_atom>,
+    caf::reacts_to<tick_atom>, caf::reacts_to<wake_atom>,
     // Ends all actors of the run but the inspectors, then itself. Other nodes are told whether the
     // run is over, or may be resumed by another head, and why.
     caf::reacts_to<stop_atom, bool, std::string>>;

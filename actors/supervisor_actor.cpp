@@ -105,6 +105,10 @@ SupervisorShell::behavior_type SupervisorShell::make_behavior() {
         drained(seat);
       },
       [this](tick_atom) { tick(); },
+      [this](wake_atom) {
+        spread_due_ = false;
+        spread();
+      },
       [this](stop_atom, bool over, const std::string& why) {
         seen();
         end_all(over, why);
@@ -136,7 +140,7 @@ void SupervisorShell::begin(Peers peers) {
 void SupervisorShell::start_learner() {
   if (peers_.ranks.size() < setup_.ranks || std::exchange(learner_begun_, true)) return;
   start(
-      peers_.learner, "learner", [this] { spread(); }, peers_);
+      peers_.learner, "learner", [this] { spread_soon(); }, peers_);
 }
 
 void SupervisorShell::hire(Role role, const std::string& node) {
@@ -169,7 +173,7 @@ void SupervisorShell::hired(const Seat& seat, const std::string& node, const Hir
     start(handle, name_of(seat), [this, seat, node, actor] {
       add(seat, actor, node.empty() ? NodeAddress{} : addresses_.at(node), peers_);
       start_learner();
-      spread();
+      spread_soon();
     });
   });
 }
@@ -200,40 +204,43 @@ void SupervisorShell::start(const Handle& actor, const std::string& name,
           });
 }
 
+// Who comes or goes does so with the other seats of its node: what is known by now, and what waits
+// in the mailbox, is told at once.
+void SupervisorShell::spread_soon() {
+  if (!std::exchange(spread_due_, true)) send(self(), wake_atom::value);
+}
+
 // Tells everybody who is who. The first time only when all are ready, from then on at each change.
 void SupervisorShell::spread() {
   if (stopping_ || (!begun_ && !starting_.empty())) return;
   set_state("watching");
   const uint64_t epoch = ++peers_.epoch;
-  Spreading& spreading = spreading_[epoch];
-  spreading.peers = peers_;
-  spreading.missing.insert("learner");
-  for (const auto& [number, actor] : peers_.generators) {
-    spreading.missing.insert(name_of({Role::kGenerator, number}));
-  }
-  for (const auto& [number, actor] : peers_.tracers) {
-    spreading.missing.insert(name_of({Role::kTracer, number}));
-  }
-  for (const auto& [number, actor] : peers_.builders) {
-    spreading.missing.insert(name_of({Role::kBuilder, number}));
-  }
+  spreading_[epoch].peers = peers_;
+  const Peers all = peers_;
+  Peers to_tracers = all, to_builders = all, to_generators = all;
+  to_tracers.tracers.clear();
+  to_builders.generators.clear(), to_builders.builders.clear();
+  to_generators.generators.clear(), to_generators.builders.clear();
+  for (Peers* peers : {&to_tracers, &to_builders, &to_generators}) peers->ranks.clear();
   // Downstream first, so that nobody hears of rollouts from somebody it does not know.
-  tell(peers_.learner, "learner");
-  for (const auto& [number, actor] : peers_.builders)
-    tell(actor, name_of({Role::kBuilder, number}));
-  for (const auto& [number, actor] : peers_.tracers) tell(actor, name_of({Role::kTracer, number}));
-  for (const auto& [number, actor] : peers_.generators)
-    tell(actor, name_of({Role::kGenerator, number}));
+  tell(all.learner, "learner", all);
+  for (const auto& [number, actor] : all.builders)
+    tell(actor, name_of({Role::kBuilder, number}), to_builders);
+  for (const auto& [number, actor] : all.tracers)
+    tell(actor, name_of({Role::kTracer, number}), to_tracers);
+  for (const auto& [number, actor] : all.generators)
+    tell(actor, name_of({Role::kGenerator, number}), to_generators);
 }
 
 template <class Handle>
-void SupervisorShell::tell(const Handle& actor, const std::string& name) {
-  const uint64_t epoch = peers_.epoch;
+void SupervisorShell::tell(const Handle& actor, const std::string& name, const Peers& peers) {
+  const uint64_t epoch = peers.epoch;
+  spreading_.at(epoch).missing.insert(name);
   // A learner in the middle of a batch looks up after it.
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.train_ms);
   const std::string wait = "who is who, epoch " + std::to_string(epoch) + ", " + name;
   entry().begin_wait(wait, name, now(), now() + limit);
-  request(actor, limit, peers_)
+  request(actor, limit, peers)
       .then(
           [this, wait, epoch, name](uint64_t) {
             entry().end_wait(wait);
@@ -335,7 +342,7 @@ void SupervisorShell::lose(const Seat& seat, const std::string& reason, bool bla
     if (spreading.missing.count(name_of(seat)) > 0) waiting.push_back(epoch);
   }
   for (const uint64_t epoch : waiting) told(epoch, name_of(seat));
-  spread();
+  spread_soon();
 }
 
 // The other ranks cannot go on without it; before they have met it may come back.

@@ -93,9 +93,10 @@ class SupervisorShell final : public Shell<SupervisorActor> {
   template <class Handle, class... Ts>
   void start(const Handle& actor, const std::string& name, std::function<void()> ready,
              Ts&&... message);
+  void spread_soon();
   void spread();
   template <class Handle>
-  void tell(const Handle& actor, const std::string& name);
+  void tell(const Handle& actor, const std::string& name, const Peers& peers);
   void told(uint64_t epoch, const std::string& name);
   void end_all(bool over, const std::string& why);
   void on_down(const caf::down_msg& down);
@@ -114,6 +115,7 @@ class SupervisorShell final : public Shell<SupervisorActor> {
     std::set<std::string> missing;
   };
   std::map<uint64_t, Spreading> spreading_;
+  bool spread_due_ = false;  // a message to oneself is on its way
   std::map<caf::actor_addr, Watched> watched_;
   std::map<std::string, Error> last_words_;  // by name
   uint32_t restarts_left_;

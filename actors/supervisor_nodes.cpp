@@ -69,7 +69,7 @@ void SupervisorShell::node_ready(NodeOffer offer) {
   for (uint32_t i = 0; i < seats.generators; ++i) hire(Role::kGenerator, node);
   for (uint32_t i = 0; i < seats.ranks; ++i) hire(Role::kRank, node);
   starting_.erase("node " + node);
-  spread();
+  spread_soon();
 }
 
 void SupervisorShell::apply(const Membership::Change& change) {

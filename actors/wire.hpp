@@ -13,6 +13,9 @@
 
 namespace tracewise {
 
+// Of the room in which a thread reads records.
+inline constexpr size_t kKeptBytes = 256 << 10;
+
 template <class Inspector, class Record>
 typename Inspector::result_type inspect_record(Inspector& f, Record& record, const char* name) {
   if constexpr (std::is_same_v<typename Inspector::result_type, void>) {
@@ -22,9 +25,13 @@ typename Inspector::result_type inspect_record(Inspector& f, Record& record, con
     if (!bytes.ok()) return typename Inspector::result_type{caf::sec::invalid_argument};
     return f(*bytes);
   } else {
-    std::string bytes;
+    // Kept by the thread: a block that comes and goes between a record's many small ones costs the
+    // allocator more than those do.
+    static thread_local std::string bytes;
     if (auto failure = f(bytes)) return failure;
-    if (!decode(bytes, record).ok()) return caf::sec::unknown_type;
+    const bool known = decode(bytes, record).ok();
+    if (bytes.capacity() > kKeptBytes) std::string().swap(bytes);
+    if (!known) return caf::sec::unknown_type;
     return caf::none;
   }
 }
@@ -36,6 +43,22 @@ typename Inspector::result_type inspect_record(Inspector& f, Record& record, con
   }
 TRACEWISE_RECORD_TYPES(TRACEWISE_INSPECT_RECORD)
 #undef TRACEWISE_INSPECT_RECORD
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, WeightsAnnouncement& announcement) {
+  if constexpr (std::is_same_v<typename Inspector::result_type, void>) {
+    f(caf::meta::type_name("WeightsAnnouncement"));
+  } else if constexpr (Inspector::reads_state) {
+    return f(announcement.bytes());
+  } else {
+    std::string bytes;
+    if (auto failure = f(bytes)) return failure;
+    auto read = WeightsAnnouncement::read(std::move(bytes));
+    if (!read.ok()) return caf::sec::unknown_type;
+    announcement = std::move(*read);
+    return caf::none;
+  }
+}
 
 #define TRACEWISE_INSPECT(T, ...)                               \
   template <class Inspector>                                    \

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <caf/actor_cast.hpp>
 #include <caf/actor_system.hpp>
 #include <caf/scoped_actor.hpp>
@@ -79,14 +80,16 @@ Result<SupervisorActor> Worker::find_head(const std::stop_token& stop) {
     if (front.ok() && *front != nullptr) return caf::actor_cast<SupervisorActor>(*front);
     Error error = front.ok() ? io_error("the head has nobody to talk to yet") : front.error();
     if (!may_pass(error)) return error;
-    if (SteadyClock::now() + pause >= deadline) {
+    if (SteadyClock::now() >= deadline) {
       return Error{ErrorClass::kDeadline, "the head was not found within " +
                                               std::to_string(setup_.node.membership.join_ms) +
                                               " ms (cluster.join_ms): " + error.message};
     }
-    for (auto left = pause; left.count() > 0 && !stop.stop_requested(); left -= kFirstPause) {
-      std::this_thread::sleep_for(kFirstPause);
+    const TimePoint next = std::min(deadline, SteadyClock::now() + pause);
+    while (SteadyClock::now() < next && !stop.stop_requested()) {
+      std::this_thread::sleep_until(std::min(next, SteadyClock::now() + kFirstPause));
     }
+    if (stop.stop_requested()) return error;
     pause = std::min(2 * pause, kLongestPause);
   }
 }

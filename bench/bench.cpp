@@ -28,6 +28,7 @@ const std::vector<NamedBenchmark>& benchmarks() {
       {"swap", "what new weights cost those who decode, against a decode step", bench_swap},
       {"weights", "weights between processes against memcpy and plain TLS sockets", bench_weights},
       {"messages", "messages between actors of two processes against Ray", bench_messages},
+      {"scale", "a head with 1,000 stub generators", bench_scale},
   };
   return all;
 }

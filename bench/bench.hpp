@@ -62,6 +62,8 @@ Result<std::vector<BenchResult>> bench_weights(const BenchOptions& options);
 // Round trips/s, and their p50 and p99, of rollouts between actors of two processes over TLS
 // against calls of a Ray actor with as many bytes.
 Result<std::vector<BenchResult>> bench_messages(const BenchOptions& options);
+// One head with 1,000 stub generators: the head's processor time, how long prompts take, memory.
+Result<std::vector<BenchResult>> bench_scale(const BenchOptions& options);
 
 // The list for scripts: [{"name", "value", "unit", "reference", "reference_value", "ratio",
 // "spread", "goal", "met"}], goal null where there is none.

@@ -43,8 +43,11 @@ MemoryEstimate estimate_memory(const Config& config, const ModelConfig& model, c
   const int64_t element = model.dtype == "F32" ? kFloatBytes : 2;
   const int64_t weights = parameters(model) * element;
   MemoryEstimate estimate;
-  estimate.weights = weights * (1 + 2 * int64_t{seats.generators});
   const EngineOptions& engine = config.engine;
+  // A generator has the version in use and the one that arrives, in fp32 on the CPU both of them in
+  // the kernels' layout too.
+  const bool kernels = engine.device == "cpu" && element == kFloatBytes;
+  estimate.weights = weights * (1 + (kernels ? 4 : 2) * int64_t{seats.generators});
   const int64_t context = (model.max_context + engine.block_tokens - 1) / engine.block_tokens;
   const int64_t blocks = engine.kv_blocks > 0 ? engine.kv_blocks : context * engine.max_sequences;
   estimate.kv_cache = seats.generators * blocks * engine.block_tokens * 2 * model.layers *

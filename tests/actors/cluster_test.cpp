@@ -387,6 +387,25 @@ TEST_CASE(
   CHECK(cluster.run.count("SELECT count(*) FROM groups") == 0);
 }
 
+TEST_CASE("a node that never finds its head ends by its deadline") {
+  const TempDir dir;
+  const RunAuthority authority = RunAuthority::create(1).value();
+  WorkerSetup setup;
+  setup.node = fake_node_setup(authority.issue("gen0", 1).value());
+  setup.node.membership.join_ms = 300;
+  setup.head = {"head", "127.0.0.1", 1};  // nobody listens there
+  setup.log_file = (dir / "gen0.log").string();
+  std::stop_source stop;
+  auto end = std::async(std::launch::async, [&] { return run_worker(setup, stop.get_token()); });
+  const bool ended = end.wait_for(10s) == std::future_status::ready;
+  stop.request_stop();
+  REQUIRE(ended);
+  const Result<void> failed = end.get();
+  REQUIRE_FALSE(failed.ok());
+  CHECK(failed.error().error_class == ErrorClass::kDeadline);
+  CHECK(contains(failed.error().message, "the head was not found within 300 ms"));
+}
+
 TEST_CASE("a run whose nodes never come ends by its deadline and names them") {
   Cluster cluster({1, 0, 1});
   cluster.expect("tr0");

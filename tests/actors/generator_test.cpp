@@ -146,7 +146,7 @@ TEST_CASE("a generator decodes on while weights are on their way, and ends in th
         .receive([](const Outcome& outcome) { CHECK(outcome.ok); }, broken);
     const auto take = [&](uint64_t version) {
       receiver->open(version);
-      self->request(generator, 10s, ready(version))
+      self->request(generator, 10s, WeightsAnnouncement::make(ready(version)).value())
           .receive([&](const WeightsDelivered& d) { CHECK(d.version == version); }, broken);
     };
     take(1);
@@ -156,7 +156,7 @@ TEST_CASE("a generator decodes on while weights are on their way, and ends in th
     task.samples = 4000;
     task.prompt.tokens = {1, 4};
     self->send(generator, task);
-    self->send(generator, ready(2));
+    self->send(generator, WeightsAnnouncement::make(ready(2)).value());
     receiver->wait_begun(2);
     const uint64_t begun = steps;
     for (int i = 0; i < 1000 && steps < begun + 50; ++i) std::this_thread::sleep_for(10ms);

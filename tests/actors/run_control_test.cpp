@@ -127,7 +127,7 @@ TEST_CASE("groups of a lost generator go to another one and their old attempt is
   (void)b.control->begin(b.now);
   CHECK(keys(b.join(0)) == Keys{{0, 0}});  // room for one group of four samples
   CHECK(keys(b.join(1)) == Keys{{1, 0}});
-  (void)b.control->on_grant(1, 4, b.now);
+  (void)b.control->on_handed(1, {}, 4, b.now);
   Todo todo = b.control->on_lost({Role::kGenerator, 0}, "out of memory", true, b.now).value();
   REQUIRE(todo.abandon.size() == 1);
   CHECK(todo.abandon[0].key == GroupKey{0, 0});

@@ -45,6 +45,17 @@ TEST_CASE("records and control messages cross the wire unchanged") {
   REQUIRE(read.state.batches.size() == 1);
   CHECK(read.state.batches[0].groups == keys);
 
+  WeightsReady ready;
+  ready.manifest.version = 3;
+  ready.manifest.dtype = "F32";
+  ready.manifest.bytes = 64;
+  ready.manifest.tensors = {{"w", {16}, 0, 64}};
+  ready.place.node = "head";
+  const auto announced = WeightsAnnouncement::make(ready).value();
+  CHECK(through_the_wire(system, announced).ready() == ready);
+  const WeightsAnnouncement copy = announced;
+  CHECK(&copy.bytes() == &announced.bytes());
+
   GroupParcel notice;
   notice.group.key = {3, 1};
   notice.logged.resize(1);
