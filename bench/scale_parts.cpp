@@ -158,7 +158,9 @@ class StubTrainer final : public Trainer {
                                        const std::filesystem::path&) override {
     return unsupported("the stub trains on groups alone");
   }
-  WeightsPtr weights(uint64_t version) const override { return weights_of(version); }
+  WeightsPtr weights(uint64_t version, const AllocateWeights&) const override {
+    return weights_of(version);
+  }
   Result<void> save_optimizer(const std::filesystem::path& file) const override {
     return write_file(file, "stub");
   }
