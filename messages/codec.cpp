@@ -3,6 +3,7 @@
 #include <google/protobuf/arena.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
@@ -37,7 +38,7 @@ class TwinArena {
 
  private:
   static google::protobuf::ArenaOptions options() {
-    static thread_local std::array<char, 32 << 10> block;
+    alignas(std::max_align_t) static thread_local std::array<char, 32 << 10> block;
     google::protobuf::ArenaOptions options;
     options.initial_block = block.data();
     options.initial_block_size = block.size();

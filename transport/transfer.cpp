@@ -183,7 +183,7 @@ Result<void> Transfer::ask(Worker& worker, int stop_fd) {
     std::optional<uint64_t> chunk;
     {
       const std::lock_guard lock(mutex_);
-      chunk = book_.take();
+      if (!over()) chunk = book_.take();
       if (chunk) worker.asked.push_back(*chunk);
     }
     if (!chunk) break;
@@ -258,13 +258,12 @@ Result<void> Transfer::store(Worker& worker, const ChunkHeader& header, uint64_t
     add_up(lock);
     return {};
   }
-  worker.asked.pop_front();
   if (book_.spoiled(chunk)) {
+    worker.asked.pop_front();
     changed_.notify_all();
     return {};
   }
-  book_.put_back(chunk);
-  lock.unlock();
+  lock.unlock();  // as above: nobody asks for it once more before its door is given up
   return give_up(worker.door, corrupt(what + " came with a wrong checksum " +
                                       std::to_string(options_.attempts) + " times"));
 }

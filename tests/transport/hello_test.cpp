@@ -32,10 +32,9 @@ TEST_CASE("a hello that doesn't fit is refused by a sentence that names both sid
   theirs.protocol = kProtocol + 1;
   theirs.build = "b2";
   CHECK(refusal(theirs).error_class == ErrorClass::kUnsupported);
-  CHECK(
-      refusal(theirs).message ==
-      "node 'g0' speaks protocol 2, node 'head' 1 (builds 'b2' and 'b1'); start the same build on "
-      "both");
+  CHECK(refusal(theirs).message == "node 'g0' speaks protocol " + std::to_string(kProtocol + 1) +
+                                       ", node 'head' " + std::to_string(kProtocol) +
+                                       " (builds 'b2' and 'b1'); start the same build on both");
   theirs = RunOfNodes::hello("g0");
   theirs.build = "b2";
   CHECK(refusal(theirs).error_class == ErrorClass::kUnsupported);
