@@ -71,8 +71,8 @@ TEST_CASE("a signal stops a run within 10 s, with a checkpoint to go on from") {
 TEST_CASE("a second signal ends a run that cannot stop at once") {
   const Task task;
   REQUIRE(task.run("first", task.train("stuck", {"run.steps=1"})) == 0);
-  // The line of the resumption fits into a pipe that nobody reads, the coordinator's of the stop
-  // doesn't.
+  // The lines of the resumption and of the ways of two generators' weights, 256 bytes, fit into a
+  // pipe that nobody reads; the coordinator's of the stop, 63 more, doesn't.
   const fs::path log = task / "stuck/logs/node.log";
   fs::remove(log);
   REQUIRE(::mkfifo(log.c_str(), 0600) == 0);
@@ -82,7 +82,7 @@ TEST_CASE("a second signal ends a run that cannot stop at once") {
   }
   std::vector<char> page(4096);
   REQUIRE(::read(pipe, page.data(), page.size()) == 4096);
-  REQUIRE(::write(pipe, page.data(), page.size() - 140) == 4096 - 140);
+  REQUIRE(::write(pipe, page.data(), page.size() - 290) == 4096 - 290);
   Process process({TRACEWISE_BINARY, "train", "--resume", task / "stuck", "--set",
                    "run.steps=100000", "--set", "checkpoint.every_steps=0"},
                   task / "second");
