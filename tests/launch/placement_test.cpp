@@ -146,7 +146,7 @@ TEST_CASE("memory counts weights, cache and what the learner keeps") {
   config.engine.kv_blocks = 5;
   const ModelConfig model = tiny_model("BF16");
   const MemoryEstimate node = estimate_memory(config, model, {2, 0, 0}, false);
-  CHECK(node.weights == 348 * 2 * 5);                  // the folder's, two for each generator
+  CHECK(node.weights == 348 * 2 * 5);  // the folder's, two for each generator
   // Both versions in the kernels' layout too.
   CHECK(estimate_memory(config, tiny_model("F32"), {2, 0, 0}, false).weights == 348 * 4 * 9);
   CHECK(node.kv_cache == 2 * 5 * 16 * 2 * 2 * 2 * 2);  // keys and values, layers, width 2, bf16
