@@ -103,12 +103,13 @@ void LearnerShell::change_peers(Peers peers) {
     if (peers_.generators.count(generator) > 0) continue;
     delivery_.leave(generator);
     transports_.erase(generator);
+    knows_layout_.erase(generator);
     entry().end_wait(wait_name(published_.manifest.version, generator));
   }
   for (const auto& [generator, actor] : peers_.generators) {
     if (before.count(generator) > 0) continue;
     delivery_.join(generator);
-    if (offers_open_ == 0) announce(generator, actor, announcement_);
+    if (offers_open_ == 0) announce(generator, actor);
   }
 }
 
@@ -208,15 +209,14 @@ Result<void> LearnerShell::publish() {
 
 Result<void> LearnerShell::announce_to_all() {
   TW_ASSIGN(announcement_, WeightsAnnouncement::make(published_));
-  if (peers_.generators.empty()) return {};
-  // They heard of a version before, when they joined.
-  TW_ASSIGN(const auto known, WeightsAnnouncement::make_short(published_));
-  for (const auto& [generator, actor] : peers_.generators) announce(generator, actor, known);
+  TW_ASSIGN(short_announcement_, WeightsAnnouncement::make_short(published_));
+  for (const auto& [generator, actor] : peers_.generators) announce(generator, actor);
   return {};
 }
 
-void LearnerShell::announce(uint32_t generator, const GeneratorActor& actor,
-                            const WeightsAnnouncement& announcement) {
+void LearnerShell::announce(uint32_t generator, const GeneratorActor& actor) {
+  const bool knows_layout = !knows_layout_.insert(generator).second;
+  const WeightsAnnouncement& announcement = knows_layout ? short_announcement_ : announcement_;
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
   const std::string wait = wait_name(published_.manifest.version, generator);
   entry().begin_wait(wait, name_of({Role::kGenerator, generator}), now(), now() + limit);

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,8 +54,7 @@ class LearnerShell final : public Shell<LearnerActor> {
   void train();
   void take_snapshot();
   Result<void> publish();
-  void announce(uint32_t generator, const GeneratorActor& actor,
-                const WeightsAnnouncement& announcement);
+  void announce(uint32_t generator, const GeneratorActor& actor);
   Result<void> announce_to_all();
   void note_delivery(const WeightsDelivered& delivered);
   SaveReply save(SaveRequest request);
@@ -77,9 +77,11 @@ class LearnerShell final : public Shell<LearnerActor> {
   BatchBuffer buffer_;
   TrainClock clock_;  // follows the coordinator's
   DeliveryBook delivery_;
-  WeightsPtr weights_;                // of version_
-  WeightsReady published_;            // theirs, with the epoch that they are offered under
-  WeightsAnnouncement announcement_;  // of published_, once every rank has offered it
+  WeightsPtr weights_;      // of version_
+  WeightsReady published_;  // theirs, with the epoch that they are offered under
+  // Of published_, once every rank has offered it: with the layout of the tensors, and without.
+  WeightsAnnouncement announcement_, short_announcement_;
+  std::set<uint32_t> knows_layout_;  // generators that were told it
   size_t offers_open_ = 0;  // ranks that don't offer them yet: nobody is told of them before
   uint64_t step_ = 0;
   uint64_t version_ = 0;

@@ -7,7 +7,7 @@ namespace tracewise {
 
 DoorBook::DoorBook(const WeightsReady& wanted) {
   const auto add = [this](const WeightsPlace& place) {
-    if (place.port != 0) doors_.push_back({&place, 0, std::nullopt});
+    if (place.port != 0) doors_.push_back({&place, 0, std::nullopt, std::nullopt});
   };
   add(wanted.place);
   for (const WeightsPlace& other : wanted.others) add(other);
@@ -24,12 +24,11 @@ size_t DoorBook::usable(size_t door) const {
 
 bool DoorBook::give_up(size_t door, Error why) {
   if (!doors_[door].given_up) doors_[door].given_up = std::move(why);
-  return left() > 0;
+  return std::ranges::any_of(doors_, [](const Door& d) { return !d.given_up; });
 }
 
-size_t DoorBook::left() const {
-  return static_cast<size_t>(
-      std::ranges::count_if(doors_, [](const Door& door) { return !door.given_up; }));
+void DoorBook::leave_slow(size_t door, Error why) {
+  if (is_good(door)) doors_[door].slow = std::move(why);
 }
 
 std::vector<WeightsShare> DoorBook::shares() const {
@@ -40,12 +39,19 @@ std::vector<WeightsShare> DoorBook::shares() const {
   return shares;
 }
 
-std::vector<Error> DoorBook::failures() const {
-  std::vector<Error> failures;
+std::vector<Error> DoorBook::complaints() const {
+  std::vector<Error> complaints;
   for (const Door& door : doors_) {
-    if (door.given_up) failures.push_back(*door.given_up);
+    if (door.given_up || door.slow)
+      complaints.push_back(door.given_up ? *door.given_up : *door.slow);
   }
-  return failures;
+  return complaints;
+}
+
+const Error& DoorBook::first_failure() const {
+  const auto failed = std::ranges::find_if(doors_, [](const Door& d) { return !!d.given_up; });
+  TW_CHECK(failed != doors_.end(), "a door was given up");
+  return *failed->given_up;
 }
 
 }  // namespace tracewise

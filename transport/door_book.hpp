@@ -27,20 +27,28 @@ class DoorBook {
 
   // It is of no use to this fetch. False: nor is any other.
   bool give_up(size_t door, Error why);
-  size_t left() const;  // that were not given up
+
+  // Another has nothing left to do and waits for this one's chunks: it is left for the next one,
+  // and asked again only when that fails. A door is left so once.
+  void leave_slow(size_t door, Error why);
+  // Neither given up nor left.
+  bool is_good(size_t door) const { return !doors_[door].given_up && !doors_[door].slow; }
 
   void gave(size_t door, uint64_t bytes) { doors_[door].bytes += bytes; }
 
   // Of the doors that gave something, in the order of their places.
   std::vector<WeightsShare> shares() const;
-  // Why doors were given up, in the same order.
-  std::vector<Error> failures() const;
+  // Why doors were given up, or left, in the same order.
+  std::vector<Error> complaints() const;
+  // Why the first of those that were given up was; there is one.
+  const Error& first_failure() const;
 
  private:
   struct Door {
     const WeightsPlace* place;  // of the fetch's WeightsReady
     uint64_t bytes = 0;
     std::optional<Error> given_up;
+    std::optional<Error> slow;
   };
   std::vector<Door> doors_;
 };

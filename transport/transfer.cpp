@@ -71,7 +71,7 @@ Result<void> Transfer::run() {
 
 std::vector<std::string> Transfer::warnings() const {
   std::vector<std::string> warnings;
-  for (const Error& failure : doors_.failures()) warnings.push_back(failure.message);
+  for (const Error& complaint : doors_.complaints()) warnings.push_back(complaint.message);
   return warnings;
 }
 
@@ -166,11 +166,11 @@ bool Transfer::wait_for_missing(const Worker& worker) {
 
 // Others still wait for what this one could have had by now, from its own door: it takes that over.
 void Transfer::cut_slow(const Worker& idle) {
-  if (doors_.usable(idle.door) != idle.door) return;
+  if (!doors_.is_good(idle.door)) return;
   for (const Worker& slow : workers_) {
-    if (slow.asked.empty() || slow.door == idle.door || doors_.left() == 1) continue;
-    doors_.give_up(slow.door, {ErrorClass::kDeadline, node_of(slow) + " was too slow to give " +
-                                                          name_of(wanted_.manifest)});
+    if (slow.asked.empty() || slow.door == idle.door || !doors_.is_good(slow.door)) continue;
+    doors_.leave_slow(slow.door, {ErrorClass::kDeadline, node_of(slow) + " was too slow to give " +
+                                                             name_of(wanted_.manifest)});
     for (Worker& worker : workers_) {
       if (worker.door == slow.door) worker.cut.request_stop();
     }
@@ -272,7 +272,7 @@ Result<void> Transfer::store(Worker& worker, const ChunkHeader& header, uint64_t
 Error Transfer::give_up(size_t door, Error why) {
   std::unique_lock lock(mutex_);
   if (!doors_.give_up(door, why)) {
-    Error first = doors_.failures().front();  // rank 0 knows best
+    Error first = doors_.first_failure();  // rank 0 knows best
     lock.unlock();
     fail(std::move(first));
   }

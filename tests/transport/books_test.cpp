@@ -66,15 +66,34 @@ TEST_CASE("doors are gone through in a ring until all are given up, and none cou
   CHECK(book.next(0) == 2);
   CHECK(book.give_up(0, corrupt("third")));
   CHECK(book.next(2) == 2);  // alone
-  CHECK(book.left() == 1);
   book.gave(2, 40);
   book.gave(2, 8);
   CHECK(book.shares() == std::vector<WeightsShare>{{"n2", 48}});
   CHECK_FALSE(book.give_up(2, corrupt("fourth")));
   CHECK(book.usable(5) == 2);
   std::vector<std::string> why;
-  for (const Error& failure : book.failures()) why.push_back(failure.message);
+  for (const Error& complaint : book.complaints()) why.push_back(complaint.message);
   CHECK(why == std::vector<std::string>{"third", "first", "fourth"});
+  CHECK(book.first_failure().message == "third");
+}
+
+TEST_CASE("a door that was left because it is slow is asked again when the others fail") {
+  WeightsReady wanted;
+  wanted.place.port = 100;
+  wanted.others.resize(1);
+  wanted.others[0].port = 101;
+  DoorBook book(wanted);
+  book.leave_slow(0, corrupt("slow"));
+  CHECK_FALSE(book.is_good(0));
+  CHECK(book.is_good(1));
+  CHECK(book.next(0) == 1);
+  CHECK(book.next(1) == 0);
+  CHECK(book.give_up(1, corrupt("others")));
+  CHECK(book.usable(1) == 0);
+  CHECK(book.first_failure().message == "others");
+  std::vector<std::string> why;
+  for (const Error& complaint : book.complaints()) why.push_back(complaint.message);
+  CHECK(why == std::vector<std::string>{"slow", "others"});
 }
 
 TEST_CASE("a checksum of pieces is that of the whole") {
