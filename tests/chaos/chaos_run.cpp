@@ -27,8 +27,10 @@ using Words = std::vector<std::string>;
 constexpr uint64_t kGroupsPerBatch = 8, kMaxStaleness = 1;
 // A run in which nothing moves for so long is stuck: longer than any wait of a node's for another.
 constexpr seconds kProgressLimit{60};
-// Steps after the last fault.
-constexpr long kStepsInPeace = 4;
+constexpr long kCheckpointSteps = 10;
+// Steps after the last fault. A run that went back to its checkpoint has issued groups of the steps
+// that it had been through before, and of the next two: all of them are to be trained.
+constexpr long kStepsInPeace = kCheckpointSteps + 4;
 
 class ChaosRun {
  public:
@@ -66,7 +68,7 @@ class ChaosRun {
                  "optimizer.schedule=constant",
                  "trainer.threads=1",
                  "sampling.max_new_tokens=16",
-                 "checkpoint.every_steps=10"};
+                 "checkpoint.every_steps=" + std::to_string(kCheckpointSteps)};
     all.insert(all.end(), more.begin(), more.end());
     for (const std::string& set : all) words.insert(words.end(), {"--set", set});
     return words;
