@@ -71,9 +71,11 @@ TEST_CASE("child: a generator's node", "[.]") {
   const auto receiver = make_node_receiver(context, RunOfNodes::hello("g0"), options);
   for (uint64_t v = 0; v < 4; ++v) {
     const WeightsBuffer version = version_of(v, 0, kBytes);
-    const WeightsPlace place{"head", "127.0.0.1", static_cast<uint32_t>(std::stoi(port)),
-                             "",     0,           -1};
-    const auto got = receiver->fetch({version.manifest, place}, in_ms(120000));
+    WeightsPlace place;
+    place.node = "head";
+    place.host = "127.0.0.1";
+    place.port = static_cast<uint32_t>(std::stoi(port));
+    const auto got = receiver->fetch({version.manifest, place, {}}, in_ms(120000));
     say(!got.ok() ? got.error().message
                   : got->transport + (same(got->buffer, version) ? "" : ", but another version"));
   }
