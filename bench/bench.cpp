@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
@@ -31,6 +32,18 @@ const std::vector<NamedBenchmark>& benchmarks() {
       {"scale", "a head with 1,000 stub generators", bench_scale},
   };
   return all;
+}
+
+std::chrono::steady_clock::time_point bench_limit() {
+  return std::chrono::steady_clock::now() + std::chrono::minutes(2);
+}
+
+double percentile(std::vector<double> x, double share) {
+  TW_CHECK(!x.empty() && share > 0 && share <= 1, "a share of something");
+  const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(x.size())));
+  const auto at = x.begin() + static_cast<std::ptrdiff_t>(std::max<size_t>(rank, 1) - 1);
+  std::nth_element(x.begin(), at, x.end());
+  return *at;
 }
 
 BenchResult summarise(std::string name, std::string unit, std::string reference,

@@ -2,6 +2,7 @@
 // machines differ and are noisy.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -70,6 +71,13 @@ Result<std::vector<BenchResult>> bench_scale(const BenchOptions& options);
 std::string results_json(const std::vector<BenchResult>& results);
 
 // --- for the benchmarks themselves ---------------------------------------------------------------
+
+// When whatever a benchmark waits for has failed: two minutes from now.
+std::chrono::steady_clock::time_point bench_limit();
+
+// The nearest-rank percentile: the smallest of `x` (not empty) that a share of at least `share`,
+// in (0, 1], does not exceed.
+double percentile(std::vector<double> x, double share);
 
 // Median of several ratios, with the spread and the medians of both sides.
 BenchResult summarise(std::string name, std::string unit, std::string reference,

@@ -16,6 +16,7 @@
 #include "actors/gateway.hpp"
 #include "actors/node_config.hpp"
 #include "actors/wire.hpp"
+#include "bench/bench.hpp"
 #include "launch/launcher_link.hpp"
 #include "launch/stderr_pipe.hpp"
 

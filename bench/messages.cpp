@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -37,8 +36,6 @@ constexpr Case kCases[] = {{1'000, "1 kB", 1, 2},    {1'000, "1 kB", 16, 4},
 constexpr double kSeconds = 2;        // of a measurement
 constexpr double kWarmUpSeconds = 1;  // of our side; Ray has its own
 
-TimePoint limit() { return SteadyClock::now() + std::chrono::minutes(2); }
-
 // The processes beside this one, which say a line when they are ready and one for each that they
 // are told. They end with the object.
 class Helpers {
@@ -57,7 +54,7 @@ class Helpers {
 
   Result<std::string> ask(const std::string& name, const std::string& line) {
     group_->write(name, line);
-    const TimePoint deadline = limit();
+    const TimePoint deadline = bench_limit();
     while (SteadyClock::now() < deadline) {
       std::string answer;
       for (const ChildEvent& event : group_->wait(deadline)) {
@@ -108,7 +105,7 @@ Result<std::unique_ptr<MessageNode>> linked_node(Helpers& helpers, const BenchOp
   std::error_code failure;
   std::filesystem::create_directories(options.dir, failure);
   TW_ASSIGN(auto node, MessageNode::open(own, options.dir / "messages.log"));
-  TW_TRY(node->reach({"echo", address->host, address->port}, limit()));
+  TW_TRY(node->reach({"echo", address->host, address->port}, bench_limit()));
   return node;
 }
 
@@ -132,9 +129,9 @@ Result<void> measure(const Case& c, MessageNode& node, Helpers& helpers, int rep
                                "\n";
   Figures ours, theirs;
   std::string way;
-  TW_TRY(node.exchange(rollout, c.outstanding, kWarmUpSeconds, limit()));
+  TW_TRY(node.exchange(rollout, c.outstanding, kWarmUpSeconds, bench_limit()));
   for (int r = 0; r < repetitions; ++r) {
-    TW_ASSIGN(const Exchange our, node.exchange(rollout, c.outstanding, kSeconds, limit()));
+    TW_ASSIGN(const Exchange our, node.exchange(rollout, c.outstanding, kSeconds, bench_limit()));
     TW_ASSIGN(const std::string answer, helpers.ask("Ray", question));
     TW_ASSIGN(const Exchange their, exchange_from_line(answer));
     ours.add(our);
@@ -179,14 +176,6 @@ size_t size_with(size_t tokens) {
 }
 
 }  // namespace
-
-double percentile(std::vector<double> x, double share) {
-  TW_CHECK(!x.empty() && share > 0 && share <= 1, "a share of something");
-  const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(x.size())));
-  const auto at = x.begin() + static_cast<std::ptrdiff_t>(std::max<size_t>(rank, 1) - 1);
-  std::nth_element(x.begin(), at, x.end());
-  return *at;
-}
 
 Result<Exchange> exchange_from_line(std::string_view line) {
   const auto json = nlohmann::json::parse(line, nullptr, false);

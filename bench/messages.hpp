@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "messages/records.hpp"
 #include "messages/result.hpp"
@@ -17,10 +16,6 @@ struct Exchange {
   double p99_us = 0;
   std::string way = "";  // of those that the reference has; empty: there is one way
 };
-
-// The nearest-rank percentile: the smallest of `x` (not empty) that a share of at least `share`,
-// in (0, 1], does not exceed.
-double percentile(std::vector<double> x, double share);
 
 // What bench/ray_messages.py answers. kCorrupt: it is no such line.
 [[nodiscard]] Result<Exchange> exchange_from_line(std::string_view line);

@@ -36,11 +36,6 @@ ModelConfig model_of(const Size& size) {
 
 double seconds_of(Clock::duration time) { return std::chrono::duration<double>(time).count(); }
 
-double median(std::vector<double> x) {
-  std::nth_element(x.begin(), x.begin() + static_cast<long>(x.size() / 2), x.end());
-  return x[x.size() / 2];
-}
-
 // Seconds, of a repetition.
 struct Times {
   std::vector<double> pauses;
@@ -149,7 +144,7 @@ Result<BenchResult> measure(const BenchOptions& options, const Size& size) {
     TW_ASSIGN(const Times times, decoding->run());
     if (r < 0) continue;
     pauses.push_back(1e3 * *std::max_element(times.pauses.begin(), times.pauses.end()));
-    steps.push_back(1e3 * median(times.steps));
+    steps.push_back(1e3 * percentile(times.steps, 0.5));
   }
   BenchResult result = summarise(std::string("longest pause at a swap, ") + size.name, "ms",
                                  "a decode step", pauses, steps);

@@ -12,10 +12,6 @@ Hello hello(const std::string& node) {
 
 }  // namespace
 
-std::chrono::steady_clock::time_point bench_limit() {
-  return std::chrono::steady_clock::now() + std::chrono::minutes(2);
-}
-
 Result<Nodes> make_nodes() {
   TW_ASSIGN(const RunAuthority authority, RunAuthority::create(1));
   TW_ASSIGN(const Identity head, authority.issue("head", 1));

@@ -9,9 +9,6 @@
 
 namespace tracewise::bench {
 
-// When whatever a benchmark waits for has failed: two minutes from now.
-std::chrono::steady_clock::time_point bench_limit();
-
 // The identities of both nodes, and the learner's door.
 struct Nodes {
   TlsContext learner;
