@@ -13,10 +13,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <thread>
 
-#include "learner/gloo_address.hpp"
+#include "learner/c10d_store.hpp"
 #include "model/decoder.hpp"
 
 namespace tracewise {
@@ -24,6 +26,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
+using Backend = c10::intrusive_ptr<c10d::Backend>;
 using Work = c10::intrusive_ptr<c10d::Work>;
 using Tensors = std::vector<at::Tensor>;
 
@@ -37,72 +40,6 @@ std::string first_line(const std::exception& e) {
 std::string name_of(const RankGroupOptions& options) {
   return "rank " + std::to_string(options.rank) + " of " + std::to_string(options.size);
 }
-
-// Loopback addresses of a group that is carried; Gloo compares them.
-constexpr const char* kForwarded = "127.0.0.1";    // of the lower ranks
-constexpr const char* kListening = "127.0.0.2";    // of every rank, to itself
-constexpr const char* kNeverCalled = "127.0.0.3";  // of the higher ranks, which call us
-
-// Our store as c10d wants it. It keeps the first error, which says more than the exception that
-// c10d makes of ours.
-class StoreAdapter final : public c10d::Store {
- public:
-  StoreAdapter(const RankGroupOptions& options, std::shared_ptr<RankStore> store,
-               Clock::time_point deadline)
-      : options_(options), store_(std::move(store)), deadline_(deadline) {}
-
-  // What failed and at which key, or nothing.
-  const std::optional<std::pair<std::string, Error>>& failure() const { return failure_; }
-
-  c10::intrusive_ptr<Store> clone() override {
-    return c10::make_intrusive<StoreAdapter>(options_, store_, deadline_);
-  }
-  void set(const std::string& key, const std::vector<uint8_t>& value) override {
-    if (auto r = store_->set(key, std::string(value.begin(), value.end())); !r.ok())
-      fail(key, r.error());
-  }
-  std::vector<uint8_t> get(const std::string& key) override {
-    auto value = store_->get(key, deadline_);
-    if (const auto rank = rank_of(key); value.ok() && rank && options_.forward)
-      value = carried(*rank, *value);
-    if (!value.ok()) fail(key, value.error());
-    return {value->begin(), value->end()};
-  }
-  bool check(const std::vector<std::string>& keys) override {
-    return std::ranges::all_of(keys, [&](const auto& k) { return store_->get(k, {}).ok(); });
-  }
-  void wait(const std::vector<std::string>& keys) override {
-    for (const std::string& key : keys) get(key);
-  }
-  void wait(const std::vector<std::string>& keys, const milliseconds&) override { wait(keys); }
-
-  int64_t add(const std::string&, int64_t) override { none("add"); }
-  bool deleteKey(const std::string&) override { none("deleteKey"); }
-  int64_t getNumKeys() override { none("getNumKeys"); }
-
- private:
-  [[noreturn]] static void none(const char* call) {
-    throw std::runtime_error(std::string("a rank store has no ") + call);
-  }
-  [[noreturn]] void fail(const std::string& key, const Error& error) {
-    if (!failure_) failure_ = {key, error};
-    throw std::runtime_error(error.message);
-  }
-
-  // The lower rank of a pair listens. Gloo gives that part to the lower address.
-  Result<std::string> carried(int rank, const std::string& entry) const {
-    if (rank == options_.rank) return entry;
-    TW_ASSIGN(const uint16_t port, gloo_port(entry));
-    if (rank > options_.rank) return with_gloo_address(entry, kNeverCalled, port);
-    TW_ASSIGN(const uint16_t here, options_.forward(rank, port));
-    return with_gloo_address(entry, kForwarded, here);
-  }
-
-  const RankGroupOptions& options_;   // outlives this
-  std::shared_ptr<RankStore> store_;  // the caller's too, until connect() returns
-  Clock::time_point deadline_;
-  std::optional<std::pair<std::string, Error>> failure_;
-};
 
 // Gloo's writes to a peer that is gone raise SIGPIPE, which would end the process. While this lives
 // they don't on this thread, nor ever on the threads that it starts meanwhile: they inherit the
@@ -143,6 +80,41 @@ void close_gloo(c10d::Backend& backend) {
   }
 }
 
+// A tensor sent or received, not a collective.
+bool is_transfer(c10d::Work& work) {
+  return dynamic_cast<c10d::ProcessGroupGloo::SendWork*>(&work) != nullptr ||
+         dynamic_cast<c10d::ProcessGroupGloo::RecvWork*>(&work) != nullptr;
+}
+
+// Tells of the ends of collectives and of the group's. Gloo's threads hold it too.
+class Ends {
+ public:
+  void ring(bool of_group) {
+    const std::lock_guard lock(mutex_);
+    group_ended_ = group_ended_ || of_group;
+    rung_.notify_all();
+  }
+
+  // Until ended(whether the group has ended) is true.
+  template <class Ended>
+  void wait(Clock::time_point deadline, Ended ended) {
+    std::unique_lock lock(mutex_);
+    rung_.wait_until(lock, deadline, [&] { return ended(group_ended_); });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable rung_;
+  bool group_ended_ = false;
+};
+
+// Gloo tells whoever waits for a transfer's begin that its connection was closed, but not who is in
+// the middle of one: that thread waits on, for the collective's whole timeout, and c10d's
+// destructor for that thread. We don't.
+void leave_behind(Backend backend) {
+  std::thread([backend = std::move(backend)] {}).detach();
+}
+
 // c10d records its last collectives in a map that groups of several threads corrupt (torch 2.11).
 // Nobody reads it: off, before c10d looks at the environment for the first time.
 void switch_off_recorder() {
@@ -150,8 +122,7 @@ void switch_off_recorder() {
   std::call_once(once, [] { c10::utils::set_env("TORCH_FR_BUFFER_SIZE", "0"); });
 }
 
-c10::intrusive_ptr<c10d::Backend> make_gloo(const RankGroupOptions& options,
-                                            const c10::intrusive_ptr<c10d::Store>& store) {
+Backend make_gloo(const RankGroupOptions& options, const c10::intrusive_ptr<c10d::Store>& store) {
   // Gloo waits five times as long for a connection; collectives are given deadlines of their own.
   auto gloo = c10d::ProcessGroupGloo::Options::create(
       milliseconds(std::max<int64_t>(1, options.connect_ms / 5)));
@@ -161,8 +132,8 @@ c10::intrusive_ptr<c10d::Backend> make_gloo(const RankGroupOptions& options,
 }
 
 #ifdef TRACEWISE_CUDA
-c10::intrusive_ptr<c10d::Backend> make_nccl(const RankGroupOptions& options, at::Device device,
-                                            const c10::intrusive_ptr<c10d::Store>& store) {
+Backend make_nccl(const RankGroupOptions& options, at::Device device,
+                  const c10::intrusive_ptr<c10d::Store>& store) {
   // c10d's own watchdogs end the process; deadlines are ours to keep.
   c10::utils::set_env("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0");
   c10::utils::set_env("TORCH_NCCL_ENABLE_MONITORING", "0");
@@ -195,19 +166,45 @@ Result<void> check(const RankGroupOptions& options, [[maybe_unused]] bool cuda) 
 struct RankGroup::Impl {
   RankGroupOptions options;
   at::Device device{at::kCPU};
-  c10::intrusive_ptr<c10d::Backend> backend;  // none in a group of one
-  mutable std::mutex mutex;                   // starts of collectives, abort() and `broken`
+  Backend backend;           // none in a group of one
+  mutable std::mutex mutex;  // starts of collectives, abort() and `broken`
   std::optional<Error> broken;
-  Work last;  // the collective started last
+  std::vector<Work> under_way;  // started and not known to have ended
+  const std::shared_ptr<Ends> ends = std::make_shared<Ends>();
   double waited = 0;
+
+  ~Impl() {
+    if (!backend) return;
+    const std::lock_guard lock(mutex);
+    forget_ended();
+    if (!under_way.empty()) fail({ErrorClass::kCancelled, "the group was destroyed"});
+    // Whoever was told of that ends soon.
+    ends->wait(Clock::now() + milliseconds(500),
+               [this](bool) { return forget_ended(), under_way.empty(); });
+    if (!under_way.empty()) leave_behind(std::move(backend));
+  }
 
   milliseconds timeout() const { return milliseconds(options.collective_ms); }
 
+  // Whether c10d's threads work on it, that is Gloo's, not whoever waits for it.
+  bool in_thread(c10d::Work& work) const { return !device.is_cuda() && !is_transfer(work); }
+
+  void forget_ended() {
+    std::erase_if(under_way, [this](const Work& work) {
+      return in_thread(*work) ? work->getFuture()->completed() : work->isCompleted();
+    });
+  }
+
   void close() {
-    if (device.is_cuda())
+    if (device.is_cuda()) {
       backend->abort();
-    else
-      close_gloo(*backend);
+      return;
+    }
+    close_gloo(*backend);
+    for (const Work& work : under_way) {
+      if (is_transfer(*work)) work->abort();
+    }
+    ends->ring(true);
   }
 
   // The group's end; `mutex` is held. The first error stays.
@@ -228,15 +225,18 @@ struct RankGroup::Impl {
     const std::lock_guard lock(mutex);
     if (broken) return Collective([error = gone(of)]() -> Result<void> { return error; });
     if (!backend) return Collective([] { return Result<void>(); });
+    forget_ended();
     try {
       const NoSigpipe no_sigpipe;
-      last = start(*backend);
+      const Work work = under_way.emplace_back(start(*backend));
+      if (in_thread(*work))
+        work->getFuture()->addCallback([ends = ends](const auto&) { ends->ring(false); });
     } catch (const std::exception& e) {
       fail({ErrorClass::kIo,
             name_of(options) + " lost its peers in the " + of + ": " + first_line(e)});
       return Collective([error = *broken]() -> Result<void> { return error; });
     }
-    return Collective([this, of = std::move(of), work = last, deadline] {
+    return Collective([this, of = std::move(of), work = under_way.back(), deadline] {
       const auto begin = Clock::now();
       auto done = wait(*work, of, deadline);
       waited += std::chrono::duration<double>(Clock::now() - begin).count();
@@ -244,11 +244,23 @@ struct RankGroup::Impl {
     });
   }
 
+  // False: not before the deadline or the group's end. Throws what the collective failed with.
+  bool ended(c10d::Work& work, Clock::time_point deadline) {
+    if (!in_thread(work)) {
+      const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
+      return work.wait(std::max(left, milliseconds(1)));
+    }
+    const auto future = work.getFuture();
+    ends->wait(deadline, [&](bool group_ended) { return group_ended || future->completed(); });
+    if (!future->completed()) return false;
+    future->waitAndThrow();
+    return true;
+  }
+
   Result<void> wait(c10d::Work& work, const std::string& of, Clock::time_point deadline) {
-    const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
     std::string reason = "aborted";
     try {
-      if (work.wait(std::max(left, milliseconds(1)))) return {};
+      if (ended(work, deadline)) return {};
     } catch (const std::exception& e) {
       reason = first_line(e);
     }
@@ -267,12 +279,7 @@ struct RankGroup::Impl {
 
 RankGroup::RankGroup(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-RankGroup::~RankGroup() {
-  const std::lock_guard lock(impl_->mutex);
-  // c10d's destructor waits for what is under way.
-  if (impl_->last && !impl_->last->isCompleted())
-    impl_->fail({ErrorClass::kCancelled, "the group was destroyed"});
-}
+RankGroup::~RankGroup() = default;
 
 Result<std::shared_ptr<RankGroup>> RankGroup::connect(const RankGroupOptions& options,
                                                       std::shared_ptr<RankStore> store) {
@@ -284,8 +291,9 @@ Result<std::shared_ptr<RankGroup>> RankGroup::connect(const RankGroupOptions& op
   if (options.size > 1) {
     switch_off_recorder();
     const auto begin = Clock::now();
-    const auto adapter = c10::make_intrusive<StoreAdapter>(
-        impl->options, std::move(store), begin + milliseconds(options.connect_ms));
+    const auto meeting = std::make_shared<Meeting>(
+        Meeting{impl->options, std::move(store), begin + milliseconds(options.connect_ms), {}});
+    const auto adapter = c10::make_intrusive<C10dStore>(meeting);
     try {
       const NoSigpipe no_sigpipe;
 #ifdef TRACEWISE_CUDA
@@ -297,7 +305,7 @@ Result<std::shared_ptr<RankGroup>> RankGroup::connect(const RankGroupOptions& op
     } catch (const std::exception& e) {
       const std::string waited =
           name_of(options) + " waited " + std::to_string(options.connect_ms) + " ms for ";
-      if (const auto& failure = adapter->failure()) {
+      if (const auto& failure = meeting->failure) {
         const auto& [key, error] = *failure;
         if (error.error_class != ErrorClass::kDeadline) return error;
         const auto rank = rank_of(key);
@@ -310,6 +318,7 @@ Result<std::shared_ptr<RankGroup>> RankGroup::connect(const RankGroupOptions& op
       return io_error(name_of(options) + " cannot connect from " + options.address + ": " +
                       first_line(e));
     }
+    meeting->store.reset();
   }
   return std::shared_ptr<RankGroup>(new RankGroup(std::move(impl)));
 }

@@ -256,6 +256,61 @@ TEST_CASE("abort ends a wait at once, on this rank and at its peers") {
   CHECK(errors[2].error_class == ErrorClass::kIo);
 }
 
+namespace {
+
+// Rank 0's and rank 1's parts of something large, held up half way and aborted there. Every group
+// of the two is at its end when this returns.
+void check_abort_half_way(const std::function<Result<void>(RankGroup&, at::Tensor)>& part) {
+  constexpr uint64_t kHalfWay = 8 << 20;
+  std::unique_ptr<Relay> relay;
+  std::promise<RankGroup*> one, other;
+  std::vector<Error> errors(2);
+  RankGroupOptions options;
+  options.collective_ms = 20'000;
+  const auto aborts = [&](std::promise<RankGroup*>& of) {
+    return std::async(std::launch::async, [&] {
+      RankGroup* group = of.get_future().get();
+      while (relay->bytes() < kHalfWay) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      group->abort();
+    });
+  };
+  const auto first = aborts(one), second = aborts(other);
+  const auto begin = Clock::now();
+  run_ranks(
+      2,
+      [&](int rank, RankGroupResult ranks) {
+        REQUIRE(ranks.ok());
+        const at::Tensor large = at::full({8 << 20}, rank + 1.0f);
+        (rank == 0 ? one : other).set_value(ranks->get());
+        errors[rank] = error_of(part(**ranks, large));
+      },
+      options,
+      [&](RankGroupOptions& mine) {
+        mine.forward = [&](int, uint16_t port) -> Result<uint16_t> {
+          relay = std::make_unique<Relay>(port, kHalfWay);
+          return relay->port();
+        };
+      });
+  CHECK(seconds_since(begin) < 5);
+  for (const Error& error : errors) CHECK(error.error_class == ErrorClass::kCancelled);
+}
+
+}  // namespace
+
+// Gloo tells those that wait for a transfer's begin of a connection's end, not those in the middle.
+TEST_CASE("abort ends a wait at once though a transfer hangs half way") {
+  check_abort_half_way([](RankGroup& group, at::Tensor large) {
+    Collective sum = group.all_reduce_sum(large, "update 17");
+    return sum.wait();
+  });
+  check_abort_half_way(
+      [](RankGroup& group, at::Tensor large) { return group.broadcast(large, 0, "the weights"); });
+  check_abort_half_way([](RankGroup& group, at::Tensor large) {
+    return group.rank() == 0 ? group.send(large, 1, "a part") : group.receive(large, 0, "a part");
+  });
+}
+
 TEST_CASE("what fails on one rank stops all, and what differs is told on all") {
   Messages failed(3), differs(3);
   run_ranks(3, [&](int rank, RankGroupResult ranks) {

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 #include "messages/check.hpp"
@@ -16,10 +17,11 @@
 namespace tracewise {
 
 // Listens on a port of 127.0.0.1; carries one connection to `target` of 127.0.0.2 until either side
-// closes it.
+// closes it. Of more than `most` bytes it carries those, then holds up the others until its end.
 class Relay {
  public:
-  explicit Relay(uint16_t target) : listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
+  explicit Relay(uint16_t target, uint64_t most = UINT64_MAX)
+      : most_(most), listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
     sockaddr_in address = at(INADDR_LOOPBACK, 0);
     TW_CHECK(::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
                  ::listen(listener_, 1) == 0,
@@ -30,6 +32,7 @@ class Relay {
     thread_ = std::thread([this, target] { carry(target); });
   }
   ~Relay() {
+    ended_ = true;
     ::shutdown(listener_, SHUT_RDWR);  // for one that nobody called
     thread_.join();
     ::close(listener_);
@@ -56,8 +59,10 @@ class Relay {
     sockaddr_in address = at(INADDR_LOOPBACK + 1, target);
     if (::connect(far, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
       std::array<pollfd, 2> sides = {pollfd{near, POLLIN, 0}, pollfd{far, POLLIN, 0}};
-      while (::poll(sides.data(), 2, -1) > 0 && pass(sides[0], far) && pass(sides[1], near)) {
+      while (bytes_<most_&& ::poll(sides.data(), 2, -1)> 0 && pass(sides[0], far) &&
+             pass(sides[1], near)) {
       }
+      while (bytes_ >= most_ && !ended_) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
     ::close(near);
     ::close(far);
@@ -77,9 +82,11 @@ class Relay {
     return got > 0;
   }
 
+  const uint64_t most_;
   int listener_;
   uint16_t port_ = 0;
   std::atomic<uint64_t> bytes_{0};
+  std::atomic<bool> ended_{false};
   std::thread thread_;
 };
 
