@@ -34,6 +34,7 @@ constexpr Command kCommands[] = {
     {"eval", "accuracy and response length on a prompt file", cmd_eval},
     {"generate", "samples responses to a prompt", cmd_generate},
     {"score", "log-probabilities of given token ids, JSON lines in and out", cmd_score},
+    {"verify", "rewards of given responses, JSON lines in and out", cmd_verify},
     {"sft", "supervised warm start on prompts with responses", cmd_sft},
     {"node", "one process of such a run; launch starts it", cmd_node},
     {"trace", "the steps of a rollout, each with value, gain and advantage", cmd_trace},

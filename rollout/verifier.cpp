@@ -5,6 +5,8 @@
 
 #include "model/tokenizer.hpp"
 #include "rollout/answer_text.hpp"
+#include "rollout/math/compare.hpp"
+#include "rollout/math/final_answer.hpp"
 
 namespace tracewise {
 namespace {
@@ -17,8 +19,7 @@ class AnswerVerifier : public Verifier {
     if (const auto good = check(prompt); !good.ok())
       return {0, {FailureClass::kVerifierError, good.error().message}};
     if (options_.require_stop && finish != FinishReason::kStop) return {};
-    const auto answer = answer_in(response, options_.answer_prefix, options_.answer_suffix);
-    return {answer && equals(prompt.gold, *answer) ? 1.0f : 0.0f, {}};
+    return {right(prompt.gold, response) ? 1.0f : 0.0f, {}};
   }
 
   Result<void> check(const Prompt& prompt) const override {
@@ -29,6 +30,10 @@ class AnswerVerifier : public Verifier {
 
  protected:
   // `gold` has passed check().
+  virtual bool right(const std::string& gold, std::string_view response) const {
+    const auto answer = answer_in(response, options_.answer_prefix, options_.answer_suffix);
+    return answer && equals(gold, *answer);
+  }
   virtual bool equals(const std::string& gold, std::string_view answer) const = 0;
 
   VerifierOptions options_;
@@ -57,9 +62,36 @@ class NumericVerifier final : public AnswerVerifier {
   }
 };
 
+class MathVerifier final : public AnswerVerifier {
+  using AnswerVerifier::AnswerVerifier;
+  Result<void> check(const Prompt& prompt) const override {
+    TW_TRY(AnswerVerifier::check(prompt));
+    const auto gold = read_gold(prompt.gold);
+    if (gold.ok()) return {};
+    return bad_input("prompt \"" + prompt.id + "\" has the gold answer \"" + prompt.gold +
+                     "\", which cannot be read: " + gold.error().message);
+  }
+  bool right(const std::string& gold, std::string_view response) const override {
+    if (!options_.answer_prefix.empty()) return AnswerVerifier::right(gold, response);
+    return equals(gold, math::final_answer(response));
+  }
+  bool equals(const std::string& text, std::string_view answer) const override {
+    // A text that is no answer is a wrong one.
+    const auto read = math::read_answer(answer);
+    return read.ok() && math::equal(*read_gold(text), *read);
+  }
+  // A gold answer may stand in a box, in a worked solution too.
+  static Result<math::Answer> read_gold(const std::string& gold) {
+    const bool boxed =
+        gold.find("\\boxed") != std::string::npos || gold.find("\\fbox") != std::string::npos;
+    return math::read_answer(boxed ? math::final_answer(gold) : gold);
+  }
+};
+
 }  // namespace
 
 std::unique_ptr<Verifier> make_verifier(const VerifierOptions& options) {
+  if (options.kind == VerifierKind::kMath) return std::make_unique<MathVerifier>(options);
   if (options.kind == VerifierKind::kNumeric) return std::make_unique<NumericVerifier>(options);
   return std::make_unique<ExactVerifier>(options);
 }

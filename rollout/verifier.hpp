@@ -32,13 +32,15 @@ class Verifier {
 enum class VerifierKind : uint8_t {
   kExact,    // the answer's text equals the gold text, blanks at both ends aside
   kNumeric,  // the answer's number equals the gold number within the tolerance
+  kMath,     // the answer has the gold answer's value (rollout/math/compare.hpp)
 };
 
 struct VerifierOptions {
   VerifierKind kind = VerifierKind::kExact;
   // The answer is what follows the prefix's last occurrence, up to the suffix; see answer_in(). A
   // response without the prefix gets 0. Empty: the whole response for kExact, its last number for
-  // kNumeric. kNumeric takes the first number of the answer.
+  // kNumeric, what rollout/math/final_answer.hpp finds for kMath. kNumeric takes the first number
+  // of the answer.
   std::string answer_prefix = {};
   std::string answer_suffix = {};
   bool require_stop = true;  // a response that did not end by itself gets 0

@@ -35,5 +35,6 @@ int cmd_score(const Args& args);
 int cmd_sft(const Args& args);
 int cmd_trace(const Args& args);
 int cmd_train(const Args& args);
+int cmd_verify(const Args& args);
 
 }  // namespace tracewise

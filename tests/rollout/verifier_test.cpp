@@ -59,6 +59,34 @@ TEST_CASE("numeric with a prefix takes the first number of the answer") {
   CHECK(reward(options, "42", "42") == 0);
 }
 
+TEST_CASE("math compares the value of the final answer") {
+  const VerifierOptions options{.kind = VerifierKind::kMath};
+  CHECK(reward(options, "\\frac{1}{2}", "It is 3 times \\boxed{0.5}.") == 1);
+  CHECK(reward(options, "We get $\\boxed{12}$ apples", "the answer is 12") == 1);
+  CHECK(reward(options, "12", "the answer is 13") == 0);
+  CHECK(reward(options, "12", "\\boxed{12 +}") == 0);  // no answer is a wrong one
+  CHECK(reward(options, "12", "") == 0);
+  CHECK(reward(options, "12", "\\boxed{12}", FinishReason::kLength) == 0);
+}
+
+TEST_CASE("math with a prefix takes what follows it") {
+  const VerifierOptions options{
+      .kind = VerifierKind::kMath, .answer_prefix = "<answer>", .answer_suffix = "</answer>"};
+  CHECK(reward(options, "2", "\\boxed{3} <answer>\\frac{4}{2}</answer> 5") == 1);
+  CHECK(reward(options, "2", "2") == 0);
+}
+
+TEST_CASE("math refuses a gold answer that it cannot read") {
+  const auto verifier = make_verifier({.kind = VerifierKind::kMath});
+  CHECK(verifier->check(with_gold("\\frac{1}{2}")).ok());
+  CHECK(
+      verifier->check(with_gold("\\frac{1}{")).error().message ==
+      "prompt \"p7\" has the gold answer \"\\frac{1}{\", which cannot be read: it ends too early");
+  CHECK(
+      verifier->verify(with_gold("1 +"), "\\boxed{1}", FinishReason::kStop).failure.failure_class ==
+      FailureClass::kVerifierError);
+}
+
 TEST_CASE("a gold answer that cannot be compared with is a failure, not reward 0") {
   const auto failure = [](VerifierKind kind, const std::string& gold, const std::string& response) {
     return make_verifier({.kind = kind})
