@@ -16,6 +16,7 @@ GroupStats sum(std::span<const SampleGroup> groups) {
     total.rollouts += s.rollouts;
     total.failures += s.failures;
     total.reward_sum += s.reward_sum;
+    total.shaping_sum += s.shaping_sum;
     total.response_tokens += s.response_tokens;
     total.steps += s.steps;
     total.truncated += s.truncated;
@@ -60,6 +61,8 @@ std::vector<Metric> batch_metrics(std::span<const SampleGroup> groups) {
   const auto tokens = static_cast<double>(s.response_tokens);
   Metrics m;
   m.ratio("train/accuracy", s.reward_sum, rollouts);
+  // Runs without shaping have no such metric.
+  if (s.shaping_sum != 0) m.ratio("train/shaping", s.shaping_sum, rollouts);
   m.ratio("train/response_tokens", tokens, rollouts);
   m.ratio("train/steps_per_rollout", static_cast<double>(s.steps), rollouts);
   m.ratio("train/truncated", static_cast<double>(s.truncated), rollouts);

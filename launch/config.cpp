@@ -74,13 +74,12 @@ std::string place_of(const std::string& file, const toml::node& node) {
 
 Result<Row> row_of(const toml::table& table, const std::string& file, const Key& key) {
   Row row;
-  NodeSpec scratch;
   for (const auto& [entry, node] : in_file_order(table)) {
     const std::string place = place_of(file, *node);
-    const auto field = std::ranges::find(*key.fields, entry, &NodeKey::name);
-    if (field == key.fields->end()) {
+    const auto field = std::ranges::find(key.fields, entry, &Field::name);
+    if (field == key.fields.end()) {
       std::vector<std::string> names;
-      for (const NodeKey& known : *key.fields) names.push_back(known.name);
+      for (const Field& known : key.fields) names.push_back(known.name);
       const std::string near = nearest_of(entry, names);
       return bad_input(place + ": unknown key " + key.name + "." + entry +
                        (near.empty() ? "; it is " + key.allowed
@@ -88,7 +87,7 @@ Result<Row> row_of(const toml::table& table, const std::string& file, const Key&
     }
     const std::string name = key.name + "." + entry;
     TW_ASSIGN(Value value, value_of(*node, place, name, field->allowed));
-    if (!field->set(scratch, value)) {
+    if (!field->allows(value)) {
       return bad_input(place + ": " + name + " = " + toml_text(value) + ": it must be " +
                        field->allowed);
     }
@@ -98,7 +97,7 @@ Result<Row> row_of(const toml::table& table, const std::string& file, const Key&
 }
 
 Result<Value> key_value(const toml::node& node, const std::string& file, const Key& key) {
-  if (key.fields == nullptr || !node.is_array() || node.as_array()->empty())
+  if (key.fields.empty() || !node.is_array() || node.as_array()->empty())
     return value_of(node, place_of(file, node), key.name, key.allowed);
   std::vector<Row> rows;
   for (const toml::node& entry : *node.as_array()) {
@@ -234,7 +233,27 @@ std::optional<Conflict> find_size_conflict(const Config& c) {
   return std::nullopt;
 }
 
+std::optional<Conflict> find_reward_conflict(const Config& c) {
+  if (const auto good = check_verifier_options(c.verifier); !good.ok())
+    return Conflict{{"verifier.kind", "verifier.pattern"}, good.error().message};
+  for (const RewardTerm& term : c.reward_terms) {
+    if (const auto good = check_reward_term(term); !good.ok())
+      return Conflict{{"reward.terms"}, good.error().message};
+    if (term.kind == RewardTermKind::kOverlong &&
+        term.max_tokens - term.cache_tokens >= int64_t{c.run.sampling.max_new_tokens}) {
+      return Conflict{{"reward.terms", "sampling.max_new_tokens"},
+                      "no response gets so long that kind overlong would act"};
+    }
+  }
+  if (!c.reward_terms.empty() && c.group.advantage.kind == AdvantageKind::kStepGroup) {
+    return Conflict{{"reward.terms", "advantage.kind"},
+                    "what shapes a reward acts on the base, which kind step_group doesn't have"};
+  }
+  return std::nullopt;
+}
+
 std::optional<Conflict> find_conflict(const Config& c) {
+  if (auto conflict = find_reward_conflict(c)) return conflict;
   const AdvantageOptions& a = c.group.advantage;
   if (a.length_penalty > 0 && a.kind == AdvantageKind::kStepGroup) {
     return Conflict{{"advantage.length_penalty", "advantage.kind"},

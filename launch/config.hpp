@@ -47,6 +47,7 @@ struct Config {
   DatasetOptions eval_data;  // evaluation prompts; differs in its path alone; empty: no evaluation
   StepOptions steps;
   VerifierOptions verifier;
+  std::vector<RewardTerm> reward_terms;
   ProbeOptions probe;
   SampleGroupOptions group;
   TrainerOptions trainer;

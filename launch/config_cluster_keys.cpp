@@ -15,6 +15,8 @@ namespace {
 #define OF(path) \
   [](NodeSpec & n) -> auto& { return n.path; }
 
+using NodeKey = KeyOf<NodeSpec>;
+
 const std::vector<NodeKey>& node_keys() {
   static const std::vector<NodeKey> keys = [] {
     std::vector<NodeKey> k;
@@ -56,60 +58,6 @@ const std::vector<NodeKey>& node_keys() {
   return keys;
 }
 
-Row row_of(const NodeSpec& node) {
-  Row row;
-  for (const NodeKey& key : node_keys()) {
-    Value value = key.get(node);
-    // What is as it is without being said would only hide what is said.
-    if (value != key.get(NodeSpec{})) row.fields.emplace_back(key.name, std::move(value));
-  }
-  return row;
-}
-
-std::optional<NodeSpec> node_of(const Row& row) {
-  NodeSpec node;
-  for (const auto& [name, value] : row.fields) {
-    const auto key = std::ranges::find(node_keys(), name, &NodeKey::name);
-    if (key == node_keys().end() || !key->set(node, value)) return std::nullopt;
-  }
-  return node;
-}
-
-Key nodes_key() {
-  Key key;
-  key.name = "cluster.nodes";
-  key.allowed = "a list of tables with ";
-  for (const NodeKey& field : node_keys())
-    key.allowed += (&field == &node_keys().front() ? "" : ", ") + field.name;
-  key.meaning =
-      "Nodes beside the head, [[cluster.nodes]]: name, host, port of the door (0: any), numbers of "
-      "generators, tracers, builders and the learner's ranks (0 or 1; the head has another), "
-      "rank_device (empty: trainer.device), devices (one for each generator; empty: "
-      "engine.device), "
-      "threads of a generator (0: engine.threads).";
-  key.fields = &node_keys();
-  key.get = [](const Config& c) -> Value {
-    std::vector<Row> rows;
-    for (const NodeSpec& node : c.cluster.nodes) rows.push_back(row_of(node));
-    return rows;
-  };
-  key.set = [](Config& c, const Value& v) {
-    std::vector<NodeSpec> nodes;
-    // An empty list has no tables to tell it from one of scalars.
-    const auto* empty = std::get_if<std::vector<Scalar>>(&v);
-    const auto* rows = std::get_if<std::vector<Row>>(&v);
-    if (rows == nullptr && (empty == nullptr || !empty->empty())) return false;
-    for (const Row& row : rows == nullptr ? std::vector<Row>{} : *rows) {
-      auto node = node_of(row);
-      if (!node) return false;
-      nodes.push_back(std::move(*node));
-    }
-    c.cluster.nodes = std::move(nodes);
-    return true;
-  };
-  return key;
-}
-
 void add_membership_keys(std::vector<Key>& k) {
   k.push_back(integer_key("cluster.heartbeat_ms", AT(membership.heartbeat_ms), at_least(1),
                           "Milliseconds between two pings of the head."));
@@ -149,7 +97,13 @@ void add_cluster_keys(std::vector<Key>& k) {
                           "Times that the head is started again and resumes the run."));
   k.push_back(text_key("cluster.binary", AT(binary),
                        "Path of tracewise on other hosts; empty: as on this one."));
-  k.push_back(nodes_key());
+  k.push_back(tables_key(
+      "cluster.nodes", AT(nodes), node_keys(),
+      "Nodes beside the head, [[cluster.nodes]]: name, host, port of the door (0: any), numbers of "
+      "generators, tracers, builders and the learner's ranks (0 or 1; the head has another), "
+      "rank_device (empty: trainer.device), devices (one for each generator; empty: "
+      "engine.device), "
+      "threads of a generator (0: engine.threads)."));
   k.push_back(text_key("cluster.head.host", AT(head.host),
                        "Name or number under which nodes reach the head; empty: 127.0.0.1 in "
                        "topology local, else this host's name."));

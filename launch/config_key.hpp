@@ -2,6 +2,7 @@
 // bound.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -32,6 +33,13 @@ struct Row {
 // The value as TOML spells it; reals in the fewest digits that read back to the same.
 std::string toml_text(const Value& value);
 
+// A key of the tables in a list; its name is the table's own.
+struct Field {
+  std::string name;
+  std::string allowed;
+  std::function<bool(const Value&)> allows;
+};
+
 template <class Owner>
 struct KeyOf {
   std::string name;     // "advantage.beta"
@@ -41,17 +49,17 @@ struct KeyOf {
   std::function<Value(const Owner&)> get;
   // False: the value is not allowed, and the owner is as it was.
   std::function<bool(Owner&, const Value&)> set;
-  // Of a list of tables: the fields that a table may have, and where it is parsed to.
-  const std::vector<KeyOf<NodeSpec>>* fields = nullptr;
+  std::vector<Field> fields = {};  // of a list of tables: what a table may have
 };
 using Key = KeyOf<Config>;
-using NodeKey = KeyOf<NodeSpec>;  // its names are without "cluster.nodes."
 
 // Every key, in the order in which they are printed; keys of one group stand together.
 const std::vector<Key>& config_keys();
 
-// The rows that config_keys() has of `cluster`, in a file of their own.
+// The rows that config_keys() has of `cluster`, and of `verifier` and `reward`, in files of their
+// own.
 void add_cluster_keys(std::vector<Key>& keys);
+void add_reward_keys(std::vector<Key>& keys);
 
 // The key of this name, or nullptr.
 const Key* find_key(const std::string& name);
@@ -257,6 +265,52 @@ KeyOf<Owner> list_key(std::string name, At at, std::string allowed, Range range,
             at(c) = std::move(entries);
             return true;
           }};
+}
+
+// A list of tables; `entries` are an entry's keys and live as long as the program.
+template <class At, class Entry = typename Member<Config, At>::value_type>
+Key tables_key(std::string name, At at, const std::vector<KeyOf<Entry>>& entries,
+               std::string meaning) {
+  Key key;
+  key.name = std::move(name);
+  key.meaning = std::move(meaning);
+  key.allowed = "a list of tables with ";
+  for (const KeyOf<Entry>& entry : entries) {
+    key.allowed += (&entry == &entries.front() ? "" : ", ") + entry.name;
+    key.fields.push_back({entry.name, entry.allowed, [set = entry.set](const Value& value) {
+                            Entry scratch;
+                            return set(scratch, value);
+                          }});
+  }
+  key.get = [at, &entries](const Config& c) -> Value {
+    std::vector<Row> rows;
+    for (const Entry& item : member(at, c)) {
+      Row& row = rows.emplace_back();
+      for (const KeyOf<Entry>& entry : entries) {
+        Value value = entry.get(item);
+        // What is as it is without being said would only hide what is said.
+        if (value != entry.get(Entry{})) row.fields.emplace_back(entry.name, std::move(value));
+      }
+    }
+    return rows;
+  };
+  key.set = [at, &entries](Config& c, const Value& v) {
+    Member<Config, At> items;
+    // An empty list has no tables to tell it from one of scalars.
+    const auto* empty = std::get_if<std::vector<Scalar>>(&v);
+    const auto* rows = std::get_if<std::vector<Row>>(&v);
+    if (rows == nullptr && (empty == nullptr || !empty->empty())) return false;
+    for (const Row& row : rows == nullptr ? std::vector<Row>{} : *rows) {
+      Entry& item = items.emplace_back();
+      for (const auto& [field, value] : row.fields) {
+        const auto entry = std::ranges::find(entries, field, &KeyOf<Entry>::name);
+        if (entry == entries.end() || !entry->set(item, value)) return false;
+      }
+    }
+    at(c) = std::move(items);
+    return true;
+  };
+  return key;
 }
 
 }  // namespace tracewise

@@ -121,22 +121,7 @@ void add_tracing_keys(Keys& k) {
   k.push_back(integer_key("steps.max_steps", AT(steps.max_steps), at_least(0),
                           "Steps of a response; above it the shortest neighbours join; 0: no "
                           "limit."));
-  k.push_back(choice_key("verifier.kind", AT(verifier.kind),
-                         {{"exact", VerifierKind::kExact},
-                          {"numeric", VerifierKind::kNumeric},
-                          {"math", VerifierKind::kMath}},
-                         "exact: the answer's text equals the gold answer's; numeric: its number "
-                         "does; math: its mathematical value does (docs/rewards.md)."));
-  k.push_back(text_key("verifier.answer_prefix", AT(verifier.answer_prefix),
-                       "The answer follows the last occurrence of this text; empty: the whole "
-                       "response, its last number, or of math the last \\boxed{} or the final "
-                       "answer."));
-  k.push_back(text_key("verifier.answer_suffix", AT(verifier.answer_suffix),
-                       "The answer ends before this text; empty: at the response's end."));
-  k.push_back(flag_key("verifier.require_stop", AT(verifier.require_stop),
-                       "A response that was cut off gets reward 0."));
-  k.push_back(real_key("verifier.tolerance", AT(verifier.tolerance), at_least(0),
-                       "Of numeric: |answer - gold| <= tolerance * max(1, |gold|)."));
+  add_reward_keys(k);
   k.push_back(choice_key("probe.mode", AT(probe.mode),
                          {{"none", ProbeMode::kNone},
                           {"likelihood", ProbeMode::kLikelihood},

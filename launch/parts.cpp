@@ -33,7 +33,8 @@ EngineOptions engine_options(const Config& config, const ModelConfig& model) {
 }
 
 TracerOptions tracer_options(const Config& config, const ModelConfig& model) {
-  TracerOptions options{config.steps, config.verifier, config.probe, model.max_context, {}};
+  TracerOptions options{config.steps, config.verifier,   config.reward_terms,
+                        config.probe, model.max_context, {}};
   options.worth_probing = [group = config.group](std::span<const TracedRollout> rollouts) {
     return carries_signal(rollouts, group);
   };
@@ -62,9 +63,11 @@ Result<std::vector<Prompt>> load_verified(const DatasetOptions& options, const C
                                           const ModelFolder& model) {
   TW_ASSIGN(std::vector<Prompt> prompts, load_dataset(options, model));
   const auto verifier = make_verifier(config.verifier);
+  const Shaping shaping(config.reward_terms);
   for (const Prompt& prompt : prompts) {
-    if (const auto good = verifier->check(prompt); !good.ok())
-      return bad_input(options.path.string() + ": " + good.error().message);
+    auto good = verifier->check(prompt);
+    if (good.ok()) good = shaping.check(prompt);
+    if (!good.ok()) return bad_input(options.path.string() + ": " + good.error().message);
   }
   return prompts;
 }

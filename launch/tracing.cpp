@@ -34,8 +34,10 @@ void add_advantages(TracedGroup& group, const SampleGroupOptions& options) {
     if (traced.rollout.failure.failed()) continue;
     good.push_back(i);
     good_rollouts.push_back(traced);
-    steps.push_back(
-        {traced.reward, {traced.values.begin(), traced.values.end()}, step_tokens(traced)});
+    steps.push_back({traced.reward,
+                     {traced.values.begin(), traced.values.end()},
+                     step_tokens(traced),
+                     traced.shaping});
   }
   if (good.empty()) return;
   group.trained = carries_signal(good_rollouts, options);
@@ -139,7 +141,8 @@ Result<TracedGroup> GroupTracer::trace(std::vector<Rollout> rollouts, std::stop_
 TracedRollout GroupTracer::ask(Rollout rollout) {
   TracedRollout traced;
   if (has_gold(rollout.prompt)) {
-    traced = trace_response(std::move(rollout), config_.steps, *verifier_, *model_.tokenizer);
+    traced =
+        trace_response(std::move(rollout), config_.steps, *verifier_, shaping_, *model_.tokenizer);
   } else {
     traced.step_ends = split_steps(rollout.tokens, *model_.tokenizer, config_.steps).ends;
     traced.rollout = std::move(rollout);

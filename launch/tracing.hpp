@@ -52,7 +52,10 @@ class GroupTracer {
 
  private:
   GroupTracer(const Config& config, const ModelFolder& model)
-      : config_(config), model_(model), verifier_(make_verifier(config.verifier)) {}
+      : config_(config),
+        model_(model),
+        verifier_(make_verifier(config.verifier)),
+        shaping_(config.reward_terms) {}
 
   Result<TracedGroup> trace(std::vector<Rollout> rollouts, std::stop_token stop);
   TracedRollout ask(Rollout rollout);
@@ -62,6 +65,7 @@ class GroupTracer {
   const Config& config_;
   const ModelFolder& model_;
   std::unique_ptr<Verifier> verifier_;
+  Shaping shaping_;
   std::unique_ptr<ValueProbe> probe_;
   std::unique_ptr<Engine> engine_;
   uint64_t asked_ = 0;  // probes that the engine has not answered

@@ -114,7 +114,8 @@ std::vector<std::vector<double>> group_advantages(std::span<const StepRollout> g
   std::vector<double> rewards;
   std::vector<std::vector<double>> advantages;
   for (const StepRollout& rollout : group) {
-    rewards.push_back(penalised_reward(rollout.reward, rollout.tokens(), options));
+    rewards.push_back(penalised_reward(rollout.reward, rollout.tokens(), options) +
+                      rollout.shaping);
     if (options.needs_values()) {
       advantages.push_back(step_gae(rollout.values, rollout.reward,
                                     step_gammas(rollout.step_tokens, options), options.lambda));

@@ -18,7 +18,7 @@ enum class AdvantageKind : uint8_t {
 };
 
 // The outcome advantage A_base of rollout i; mean and std are the group's, of the penalised
-// rewards.
+// rewards with their shaping.
 enum class OutcomeBase : uint8_t {
   kGrpo,         // (R_i - mean) / (std + 1e-4), std with n - 1 (arXiv 2402.03300)
   kDrGrpo,       // R_i - mean (arXiv 2503.20783)
@@ -54,6 +54,7 @@ struct StepRollout {
   double reward = 0;                 // outcome R in [0, 1]
   std::vector<double> values;        // [K] V_0..V_{K-1}; may be empty for kOutcome
   std::vector<int64_t> step_tokens;  // [K] tokens L_1..L_K of the steps
+  double shaping = 0;                // S, added to the penalised reward that A_base sees
 
   int64_t tokens() const;  // T, their sum
 };

@@ -25,6 +25,7 @@ StepRollout step_rollout(const TracedRollout& traced) {
     begin = end;
   }
   out.values.assign(traced.values.begin(), traced.values.end());
+  out.shaping = static_cast<double>(traced.shaping);
   return out;
 }
 
@@ -98,7 +99,8 @@ bool carries_signal(std::span<const TracedRollout> good, const SampleGroupOption
   }
   const auto penalised = [&](const TracedRollout& t) {
     return penalised_reward(t.reward, static_cast<int64_t>(t.rollout.tokens.size()),
-                            options.advantage);
+                            options.advantage) +
+           static_cast<double>(t.shaping);
   };
   const bool uniform = std::ranges::all_of(
       good, [&](const TracedRollout& t) { return penalised(t) == penalised(good.front()); });
@@ -119,6 +121,7 @@ GroupStats group_stats(std::span<const TracedRollout> rollouts) {
     }
     ++stats.rollouts;
     stats.reward_sum += static_cast<double>(traced.reward);
+    stats.shaping_sum += static_cast<double>(traced.shaping);
     stats.response_tokens += traced.rollout.tokens.size();
     stats.steps += traced.step_ends.size();
     stats.truncated += traced.rollout.finish == FinishReason::kLength ? 1 : 0;

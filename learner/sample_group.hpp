@@ -15,7 +15,8 @@
 
 namespace tracewise {
 
-// What becomes of a group whose (penalised) rewards are all equal. Its outcome advantages are 0.
+// What becomes of a group whose (penalised) rewards with their shaping are all equal. Its outcome
+// advantages are 0.
 enum class UniformGroups : uint8_t {
   kDrop,        // carries no rollouts (DAPO)
   kKeepSolved,  // is kept if every reward is 1 and the responses are not all the same: their steps

@@ -205,6 +205,7 @@ struct TracedRollout {
   uint64_t probe_tokens = 0;
   double probe_seconds = 0;
   bool probed_by_other_weights = false;  // probed by another version than the last token's
+  float shaping = 0;  // added to the reward for the outcome's advantage; counts for nothing else
   bool operator==(const TracedRollout&) const = default;
 };
 
@@ -249,6 +250,7 @@ struct GroupStats {
   double probe_seconds = 0;
   double generate_seconds = 0;
   uint32_t probed_by_other_weights = 0;  // of probed_rollouts: by another version than sampled
+  double shaping_sum = 0;
   bool operator==(const GroupStats&) const = default;
 };
 

@@ -229,6 +229,7 @@ Result<void> validate(const TracedRollout& r) {
   if (!failed && !in_unit(r.reward)) {
     return broken("TracedRollout.reward", "is " + to_string(r.reward) + ", it must be in [0, 1]");
   }
+  TW_TRY(check_finite("TracedRollout.shaping", r.shaping));
   return check_finite("TracedRollout.probe_seconds", r.probe_seconds);
 }
 
@@ -258,6 +259,7 @@ Result<void> validate(const StepPair& r) {
 
 Result<void> validate(const GroupStats& r) {
   TW_TRY(check_finite("GroupStats.reward_sum", r.reward_sum));
+  TW_TRY(check_finite("GroupStats.shaping_sum", r.shaping_sum));
   TW_TRY(check_finite("GroupStats.brier_sum", r.brier_sum));
   TW_TRY(check_finite("GroupStats.probe_seconds", r.probe_seconds));
   return check_finite("GroupStats.generate_seconds", r.generate_seconds);

@@ -15,14 +15,19 @@ void release(Rollout& rollout, Tracer::Output& out) {
 }  // namespace
 
 TracedRollout trace_response(Rollout rollout, const StepOptions& steps, const Verifier& verifier,
-                             const Tokenizer& tokenizer) {
+                             const Shaping& shaping, const Tokenizer& tokenizer) {
   TracedRollout traced;
   traced.step_ends = split_steps(rollout.tokens, tokenizer, steps).ends;
   if (!rollout.failure.failed()) {
-    Verdict verdict =
-        verifier.verify(rollout.prompt, response_text(rollout.tokens, tokenizer), rollout.finish);
+    const std::string text = response_text(rollout.tokens, tokenizer);
+    Verdict verdict = verifier.verify(rollout.prompt, text, rollout.finish);
     traced.reward = verdict.failure.failed() ? 0.0f : verdict.reward;
     rollout.failure = std::move(verdict.failure);
+    if (rollout.purpose == Purpose::kTrain && !rollout.failure.failed()) {
+      Shaped shaped = shaping.of(rollout.prompt, rollout.tokens, text, rollout.finish);
+      traced.shaping = shaped.failure.failed() ? 0.0f : shaped.sum;
+      rollout.failure = std::move(shaped.failure);
+    }
   }
   traced.rollout = std::move(rollout);
   return traced;
@@ -62,7 +67,7 @@ Tracer::Output Tracer::on_rollout(Rollout rollout) {
 }
 
 TracedRollout Tracer::verified(Rollout rollout) const {
-  return trace_response(std::move(rollout), options_.steps, *verifier_, *tokenizer_);
+  return trace_response(std::move(rollout), options_.steps, *verifier_, shaping_, *tokenizer_);
 }
 
 // The whole group is there: asks for the values of its good rollouts, or lets them go without.

@@ -12,6 +12,7 @@
 
 #include "messages/records.hpp"
 #include "messages/result.hpp"
+#include "rollout/rewards/shaping.hpp"
 #include "rollout/step_splitter.hpp"
 #include "rollout/values.hpp"
 #include "rollout/verifier.hpp"
@@ -21,6 +22,7 @@ namespace tracewise {
 struct TracerOptions {
   StepOptions steps;
   VerifierOptions verifier;
+  std::vector<RewardTerm> reward_terms;  // what shapes the rewards of training
   ProbeOptions probe;
   int64_t max_context = 0;  // of the model that is probed, tokens; 0: no limit
   // Whether a group will be trained on, told its rollouts that have not failed, with steps and
@@ -79,7 +81,8 @@ class Tracer {
   Tracer(TracerOptions options, const Tokenizer& tokenizer)
       : options_(std::move(options)),
         tokenizer_(&tokenizer),
-        verifier_(make_verifier(options_.verifier)) {}
+        verifier_(make_verifier(options_.verifier)),
+        shaping_(options_.reward_terms) {}
 
   TracedRollout verified(Rollout rollout) const;
   void decide(const GroupKey& key, Group& group, Output& out);
@@ -90,13 +93,15 @@ class Tracer {
   TracerOptions options_;
   const Tokenizer* tokenizer_;
   std::unique_ptr<Verifier> verifier_;
+  Shaping shaping_;
   std::unique_ptr<ValueProbe> probe_;
   std::map<GroupKey, Group> groups_;
 };
 
-// Steps and verdict of a response, without values: what a tracer makes of a rollout on arrival, and
-// all that a completion of another program's needs before its values are asked for.
+// Steps, verdict and shaping of a response, without values: what a tracer makes of a rollout on
+// arrival, and all that a completion of another program's needs before its values are asked for. A
+// rollout for evaluation is not shaped.
 TracedRollout trace_response(Rollout rollout, const StepOptions& steps, const Verifier& verifier,
-                             const Tokenizer& tokenizer);
+                             const Shaping& shaping, const Tokenizer& tokenizer);
 
 }  // namespace tracewise

@@ -7,6 +7,8 @@
 #include "rollout/answer_text.hpp"
 #include "rollout/math/compare.hpp"
 #include "rollout/math/final_answer.hpp"
+#include "rollout/rewards/choice.hpp"
+#include "rollout/rewards/pattern.hpp"
 
 namespace tracewise {
 namespace {
@@ -46,8 +48,11 @@ class ExactVerifier final : public AnswerVerifier {
   }
 };
 
-class NumericVerifier final : public AnswerVerifier {
+class NumericVerifier : public AnswerVerifier {
+ public:
   using AnswerVerifier::AnswerVerifier;
+
+ protected:
   Result<void> check(const Prompt& prompt) const override {
     TW_TRY(AnswerVerifier::check(prompt));
     if (whole_number_text(prompt.gold)) return {};
@@ -55,11 +60,70 @@ class NumericVerifier final : public AnswerVerifier {
                      "\", no number");
   }
   bool equals(const std::string& text, std::string_view answer) const override {
-    const double gold = *whole_number_text(text);
     const auto place = options_.answer_prefix.empty() ? NumberPlace::kLast : NumberPlace::kFirst;
     const auto number = number_in(answer, place);
-    return number && std::abs(*number - gold) <= options_.tolerance * std::max(1.0, std::abs(gold));
+    return number && is_close(*number, *whole_number_text(text));
   }
+  bool is_close(double number, double gold) const {
+    return std::abs(number - gold) <= options_.tolerance * std::max(1.0, std::abs(gold));
+  }
+};
+
+// Gold answers of GSM8K end with "#### 1,234"; so may responses.
+class Gsm8kVerifier final : public NumericVerifier {
+  using NumericVerifier::NumericVerifier;
+  Result<void> check(const Prompt& prompt) const override {
+    return NumericVerifier::check({prompt.id, {}, std::string(after_marks(prompt.gold)), {}});
+  }
+  bool right(const std::string& gold, std::string_view response) const override {
+    const std::string number(after_marks(gold));
+    if (!options_.answer_prefix.empty()) return NumericVerifier::right(number, response);
+    const bool marked = response.find(kMarks) != std::string_view::npos;
+    const auto found =
+        number_in(after_marks(response), marked ? NumberPlace::kFirst : NumberPlace::kLast);
+    return found && is_close(*found, *whole_number_text(number));
+  }
+
+  static constexpr std::string_view kMarks = "####";
+  static std::string_view after_marks(std::string_view text) {
+    const size_t at = text.rfind(kMarks);
+    return trimmed(at == std::string_view::npos ? text : text.substr(at + kMarks.size()));
+  }
+};
+
+class ChoiceVerifier final : public AnswerVerifier {
+  using AnswerVerifier::AnswerVerifier;
+  Result<void> check(const Prompt& prompt) const override {
+    TW_TRY(AnswerVerifier::check(prompt));
+    if (choice_of(prompt.gold)) return {};
+    return bad_input("prompt \"" + prompt.id + "\" has the gold answer \"" + prompt.gold +
+                     "\", no letter of a choice");
+  }
+  bool right(const std::string& gold, std::string_view response) const override {
+    if (!options_.answer_prefix.empty()) return AnswerVerifier::right(gold, response);
+    return choice_in(response) == choice_of(gold);
+  }
+  bool equals(const std::string& gold, std::string_view answer) const override {
+    return choice_of(answer) == choice_of(gold);
+  }
+};
+
+class FormatVerifier final : public Verifier {
+ public:
+  FormatVerifier(Pattern pattern, bool require_stop)
+      : pattern_(std::move(pattern)), require_stop_(require_stop) {}
+
+  Verdict verify(const Prompt&, std::string_view response, FinishReason finish) const override {
+    if (require_stop_ && finish != FinishReason::kStop) return {};
+    const auto matches = pattern_.matches(response);
+    if (!matches.ok()) return {0, {FailureClass::kVerifierError, matches.error().message}};
+    return {*matches ? 1.0f : 0.0f, {}};
+  }
+  Result<void> check(const Prompt&) const override { return {}; }
+
+ private:
+  Pattern pattern_;
+  bool require_stop_;
 };
 
 class MathVerifier final : public AnswerVerifier {
@@ -90,10 +154,29 @@ class MathVerifier final : public AnswerVerifier {
 
 }  // namespace
 
+Result<void> check_verifier_options(const VerifierOptions& options) {
+  if (options.kind != VerifierKind::kFormat) return {};
+  if (options.pattern.empty()) return bad_input("kind format needs a pattern");
+  TW_TRY(Pattern::make(options.pattern));
+  return {};
+}
+
 std::unique_ptr<Verifier> make_verifier(const VerifierOptions& options) {
-  if (options.kind == VerifierKind::kMath) return std::make_unique<MathVerifier>(options);
-  if (options.kind == VerifierKind::kNumeric) return std::make_unique<NumericVerifier>(options);
-  return std::make_unique<ExactVerifier>(options);
+  switch (options.kind) {
+    case VerifierKind::kExact:
+      return std::make_unique<ExactVerifier>(options);
+    case VerifierKind::kNumeric:
+      return std::make_unique<NumericVerifier>(options);
+    case VerifierKind::kMath:
+      return std::make_unique<MathVerifier>(options);
+    case VerifierKind::kGsm8k:
+      return std::make_unique<Gsm8kVerifier>(options);
+    case VerifierKind::kChoice:
+      return std::make_unique<ChoiceVerifier>(options);
+    case VerifierKind::kFormat:
+      break;
+  }
+  return std::make_unique<FormatVerifier>(*Pattern::make(options.pattern), options.require_stop);
 }
 
 std::string response_text(std::span<const int32_t> tokens, const Tokenizer& tokenizer) {

@@ -83,19 +83,6 @@ bool is_separator(std::string_view text) {
   return separator;
 }
 
-std::optional<std::string> boxed_answer(std::string_view text) {
-  auto box = last_box(text);
-  if (!box) return std::nullopt;
-  std::string answer(box->text);
-  for (size_t boxes = 1; boxes < kMaxBoxes; ++boxes) {
-    const size_t begin = box->begin;
-    box = last_box(text.substr(0, begin));
-    if (!box || !is_separator(text.substr(box->end, begin - box->end))) break;
-    answer = std::string(box->text) + ", " + answer;
-  }
-  return answer;
-}
-
 // Words among numbers are a sentence, no answer.
 bool is_sentence(const Node& node) {
   if (node.kind == NodeKind::kMultiply &&
@@ -166,22 +153,6 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-// What follows the last phrase that announces an answer.
-std::optional<std::string_view> announced(std::string_view text) {
-  constexpr auto kPhrases = std::to_array<std::string_view>(
-      {"answer is", "answer:", "answer**:", "answers are", "answer are", "####", "answer ="});
-  const std::string folded = lower(text);
-  size_t best = 0;
-  for (const std::string_view phrase : kPhrases) {
-    const size_t at = folded.rfind(phrase);
-    if (at != kNone) best = std::max(best, at + phrase.size());
-  }
-  if (best == 0) return std::nullopt;
-  text.remove_prefix(best);
-  text.remove_prefix(std::min(text.find_first_not_of(": \n\t*"), text.size()));
-  return text;
-}
-
 std::string_view first_sentence(std::string_view text) {
   const size_t end = std::min(text.find(". "), text.find('\n'));
   return trimmed(text.substr(0, end));
@@ -205,6 +176,35 @@ std::optional<std::string> announced_answer(std::string_view text) {
 
 }  // namespace
 
+std::optional<std::string> boxed_answer(std::string_view text) {
+  auto box = last_box(text);
+  if (!box) return std::nullopt;
+  std::string answer(box->text);
+  for (size_t boxes = 1; boxes < kMaxBoxes; ++boxes) {
+    const size_t begin = box->begin;
+    box = last_box(text.substr(0, begin));
+    if (!box || !is_separator(text.substr(box->end, begin - box->end))) break;
+    answer = std::string(box->text) + ", " + answer;
+  }
+  return answer;
+}
+
+// What follows the last phrase that announces an answer.
+std::optional<std::string_view> announced(std::string_view text) {
+  constexpr auto kPhrases = std::to_array<std::string_view>(
+      {"answer is", "answer:", "answer**:", "answers are", "answer are", "####", "answer ="});
+  const std::string folded = lower(text);
+  size_t best = 0;
+  for (const std::string_view phrase : kPhrases) {
+    const size_t at = folded.rfind(phrase);
+    if (at != kNone) best = std::max(best, at + phrase.size());
+  }
+  if (best == 0) return std::nullopt;
+  text.remove_prefix(best);
+  text.remove_prefix(std::min(text.find_first_not_of(": \n\t*"), text.size()));
+  return text;
+}
+
 std::string final_answer(std::string_view response) {
   if (auto answer = boxed_answer(response)) return *answer;
   if (auto answer = announced_answer(response)) return *answer;
@@ -213,7 +213,7 @@ std::string final_answer(std::string_view response) {
     return std::string(whole);
   const auto formula = last_formula(response);
   const auto number = last_number(response);
-  if (formula && (!number || formula->end >= number->begin)) return std::string(formula->text);
+  if (formula && (!number || formula->end > number->begin)) return std::string(formula->text);
   return number ? std::string(number->text) : std::string();
 }
 

@@ -1,6 +1,7 @@
 // Where a response says its answer.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,5 +16,9 @@ namespace tracewise::math {
 //   4. the last $...$, \(...\), \[...\] or number, whichever ends later.
 // Takes time in proportion to the response.
 std::string final_answer(std::string_view response);
+
+// Its first two steps: what the last box holds, and all that follows the last announcement.
+std::optional<std::string> boxed_answer(std::string_view response);
+std::optional<std::string_view> announced(std::string_view response);
 
 }  // namespace tracewise::math

@@ -153,6 +153,18 @@ constexpr std::array kSpellings = std::to_array<Spelling>({{"dfrac", "frac"},
                                                            {"pounds", "$"},
                                                            {"euro", "$"}});
 
+// What \text{} holds, with blanks for ~ and "\ " and their like.
+std::string without_spacing(std::string_view inside) {
+  std::string out;
+  for (size_t i = 0; i < inside.size(); ++i) {
+    const bool spacing = inside[i] == '\\' && i + 1 < inside.size() &&
+                         std::string_view(" ,;:!").find(inside[i + 1]) != std::string_view::npos;
+    out += spacing || inside[i] == '~' ? ' ' : inside[i];
+    if (spacing) ++i;
+  }
+  return std::string(trimmed(out));
+}
+
 template <class List>
 bool holds(const List& list, std::string_view name) {
   return std::ranges::find(list, name) != list.end();
@@ -291,7 +303,7 @@ Token Lexer::command(size_t begin) {
     std::string_view inside;
     if (braced(&inside)) {
       token.kind = TokenKind::kText;
-      token.text = std::string(trimmed(inside));
+      token.text = without_spacing(inside);
     }
   } else {
     const auto spelling = std::ranges::find(kSpellings, token.text, &Spelling::first);

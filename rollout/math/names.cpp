@@ -42,8 +42,7 @@ constexpr std::array kUnits = std::to_array<Names>(
      {"deg", "degree"},    {"radian", "radian"}, {"rad", "radian"},     {"l", "liter"},
      {"liter", "liter"},   {"litre", "liter"},   {"ml", "ml"},          {"milliliter", "ml"},
      {"gallon", "gallon"}, {"gal", "gallon"},    {"quart", "quart"},    {"cup", "cup"},
-     {"n", "newton"},      {"newton", "newton"}, {"j", "joule"},        {"joule", "joule"},
-     {"w", "watt"},        {"watt", "watt"},     {"kw", "kw"},          {"v", "volt"},
+     {"newton", "newton"}, {"joule", "joule"},   {"watt", "watt"},      {"kw", "kw"},
      {"volt", "volt"},     {"hz", "hz"},         {"pa", "pa"},          {"am", "am"},
      {"pm", "pm"},         {"acre", "acre"},     {"hectare", "hectare"}});
 

@@ -363,6 +363,13 @@ bool Parser::take_unit(Node& left) {
     return true;
   }
   if (!is_unit(peek(), false)) return false;
+  // A letter is a unit at the end alone: 2 m + 1 is a sum.
+  if (const Token token = peek(); token.kind == TokenKind::kLetters && token.text.size() == 1) {
+    take();
+    const bool last = peek().kind == TokenKind::kEnd;
+    put_back(token);
+    if (!last) return false;
+  }
   std::string name;
   while (true) {
     const Token token = peek();

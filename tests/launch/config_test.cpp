@@ -55,21 +55,25 @@ Row node_row(const std::string& name, int64_t generators) {
 
 // Some value that the key allows and that is not its default.
 Value other_value(const Key& key) {
-  std::vector<Value> candidates{true,
-                                false,
-                                int64_t{32},
-                                int64_t{1},
-                                int64_t{3},
-                                0.5,
-                                0.25,
-                                2.5,
-                                1e-7,
-                                std::string("x\n\"\\"),
-                                std::vector<Scalar>{0.5, 2.0},
-                                std::vector<Scalar>{int64_t{3}},
-                                std::vector<Scalar>{std::string("\n\n"), std::string("é")},
-                                std::string("cuda:1"),
-                                std::vector<Row>{node_row("gen0", 1), node_row("a.b", 3)}};
+  std::vector<Value> candidates{
+      true,
+      false,
+      int64_t{32},
+      int64_t{1},
+      int64_t{3},
+      0.5,
+      0.25,
+      2.5,
+      1e-7,
+      std::string("x\n\"\\"),
+      std::vector<Scalar>{0.5, 2.0},
+      std::vector<Scalar>{int64_t{3}},
+      std::vector<Scalar>{std::string("\n\n"), std::string("é")},
+      std::string("cuda:1"),
+      std::vector<Row>{node_row("gen0", 1), node_row("a.b", 3)},
+      std::vector<Row>{
+          {{{"kind", std::string("repetition")}, {"weight", 0.5}, {"ngram", int64_t{2}}}},
+          {{{"kind", std::string("math")}}}}};
   // The names of a choice stand in what it allows: "one of a, b or c".
   std::string word;
   for (const char c : key.allowed + " ") {
@@ -134,6 +138,7 @@ TEST_CASE("a config with every key changed is written as TOML that reads back to
   // Rules between keys, which other_value() doesn't know of.
   config.run.generators = config.run.tracers = config.run.builders = 1;
   config.cluster.membership = {1, 2, 3, 4};
+  config.group.advantage.kind = AdvantageKind::kOutcome;
   config.group.advantage.divide_by_std = true;
   config.group.advantage.length_penalty = 0;
   config.group.min_good_rollouts = 2;
@@ -281,6 +286,18 @@ TEST_CASE("a value out of range is refused with place, value and range") {
 }
 
 TEST_CASE("keys that contradict each other are refused together") {
+  CHECK(
+      TomlFile("[advantage]\nkind = \"step_group\"\n[[reward.terms]]\nkind = \"repetition\"\n")
+          .refusal() ==
+      "demo.toml:3: reward.terms = [\n  { kind = \"repetition\" },\n], advantage.kind = "
+      "\"step_group\": what shapes a reward acts on the base, which kind step_group doesn't have");
+  CHECK(TomlFile("[verifier]\nkind = \"format\"\npattern = \"(\"\n").refusal() ==
+        "demo.toml:2: verifier.kind = \"format\", verifier.pattern = \"(\": the pattern \"(\" is "
+        "wrong at byte 1: missing closing parenthesis");
+  CHECK(TomlFile("[[reward.terms]]\nkind = \"overlong\"\nmax_tokens = 4096\ncache_tokens = 8\n")
+            .refusal()
+            .ends_with("no response gets so long that kind overlong would act"));
+  CHECK(TomlFile("[[reward.terms]]\nweight = 2\n").refusal().ends_with("a term needs its kind"));
   CHECK(TomlFile("[advantage]\nkind = \"step_group\"\nlength_penalty = 0.3\n").refusal() ==
         "demo.toml:3: advantage.length_penalty = 0.3, advantage.kind = \"step_group\": a length "
         "penalty acts on the base, which kind step_group doesn't have");

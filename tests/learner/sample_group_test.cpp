@@ -62,6 +62,24 @@ TEST_CASE("steps with different advantages give their tokens different advantage
   CHECK(group.rollouts[1].advantages == std::vector<float>{-1.0f});
 }
 
+TEST_CASE("shaping moves the base alone, and makes a solved group carry a signal") {
+  SampleGroupOptions options = dr_grpo();
+  options.advantage.beta = 0;
+  auto rollouts = right_and_wrong();
+  rollouts[1].shaping = -0.5f;  // rewards 0 and 0.5: mean 0.25
+  const SampleGroup group = built(rollouts, options);
+  CHECK(group.rollouts[0].advantages[0] == 0.25f);
+  CHECK(group.rollouts[1].advantages[0] == -0.25f);
+  CHECK(group.stats.reward_sum == 1);
+  CHECK(group.stats.shaping_sum == -0.5);
+
+  auto solved = right_and_wrong();
+  solved[0].reward = 1;
+  CHECK_FALSE(carries_signal(solved, options));
+  solved[0].shaping = -1;
+  CHECK(carries_signal(solved, options));
+}
+
 TEST_CASE("failed rollouts enter neither the mean nor the group, and are counted") {
   auto rollouts = right_and_wrong();
   rollouts.push_back(failed(3, FailureClass::kVerifierTimeout));

@@ -51,7 +51,7 @@ inline ProbeResult probe_result() {
 }
 
 inline TracedRollout traced_rollout() {
-  return {rollout(), {1, 3}, {0.25f, 0.75f}, 1.0f, 17, 0.375, true};
+  return {rollout(), {1, 3}, {0.25f, 0.75f}, 1.0f, 17, 0.375, true, -0.25f};
 }
 
 inline AdvantageRollout advantage_rollout() {
@@ -61,7 +61,7 @@ inline AdvantageRollout advantage_rollout() {
 inline StepPair step_pair() { return {{1, 14}, {9, 8}, {7}, 0.5f}; }
 
 inline GroupStats group_stats() {
-  return {1, 2, 3.5, 4, 5, 6, 7, 8, 9, 10, 11, 12.5, 13, 14, 15.5, 16.5, 17};
+  return {1, 2, 3.5, 4, 5, 6, 7, 8, 9, 10, 11, 12.5, 13, 14, 15.5, 16.5, 17, 18.5};
 }
 
 inline SampleGroup sample_group() {

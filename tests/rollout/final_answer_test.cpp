@@ -37,6 +37,7 @@ TEST_CASE("without a box the announced answer counts") {
 TEST_CASE("else a bare line, the last formula or the last number is the answer") {
   CHECK(final_answer("  (1, 2) ") == "(1, 2)");
   CHECK(final_answer("So we have 3 apples and then 4 pears") == "4");
+  CHECK(final_answer("At $0.2 a minute she has earned $10.") == "10");
   CHECK(final_answer("It costs $12 or 1,250.50.") == "1,250.50");
   CHECK(final_answer("Thus $x^2 = 4$ and we are done") == "x^2 = 4");
   CHECK(final_answer("Since $x > 0$ we know it must be -3/4 here") == "-3/4");

@@ -171,6 +171,9 @@ TEST_CASE("expressions are the same if they are for every value of their variabl
 TEST_CASE("units, currency and words behind a number are passed over") {
   all_equal({{"5", "5\\text{ cm}"},
              {"5", "5 cm"},
+             {"5", "5 m"},
+             {"5", "5\\mathrm{~km}"},
+             {"2n+5", "2 n + 5"},
              {"5", "5\\,\\mathrm{cm}^2"},
              {"5\\text{ cm}", "5\\text{ centimeters}"},
              {"5", "\\$5"},

@@ -244,6 +244,19 @@ TEST_CASE("a boundary at which no continuation states a confidence fails the rol
   CHECK(out.traced[0].values.empty());
 }
 
+TEST_CASE("a rollout for training is shaped, one for evaluation is not") {
+  TracerOptions o = options(ProbeMode::kNone);
+  o.reward_terms = {{.kind = RewardTermKind::kOverlong, .max_tokens = 1, .cache_tokens = 1}};
+  const auto t = tracer(o);
+  const auto trained = t->on_rollout(rollout(0, kWrong));
+  REQUIRE(trained.traced.size() == 1);
+  CHECK(trained.traced[0].shaping == -1);
+  CHECK(trained.traced[0].reward == 0);
+  Rollout measured = rollout(1, kWrong);
+  measured.purpose = Purpose::kEval;
+  CHECK(t->on_rollout(measured).traced[0].shaping == 0);
+}
+
 TEST_CASE("a group that will not be trained on is not probed") {
   TracerOptions o = options(ProbeMode::kLikelihood);
   std::vector<float> seen;
