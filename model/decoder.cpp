@@ -248,6 +248,10 @@ at::Tensor Decoder::logits(const at::Tensor& hidden) const {
       .to(at::kFloat);
 }
 
+std::pair<at::Tensor, at::Tensor> Decoder::head_parameters() const {
+  return {parameters_->final_norm, parameters_->head.weight};
+}
+
 CudaFacts cuda_facts() {
   return {at::globalContext().hasCUDART(), at::detail::getCUDAHooks().getNumGPUs()};
 }

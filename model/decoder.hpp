@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "messages/result.hpp"
@@ -80,6 +81,10 @@ class Decoder {
 
   // [R, width] -> [R, vocab] fp32
   at::Tensor logits(const at::Tensor& hidden) const;
+
+  // What logits() computes with: the final norm [width] and the head [vocab, width]; a tied head is
+  // the embedding.
+  std::pair<at::Tensor, at::Tensor> head_parameters() const;
 
   const ModelConfig& config() const { return config_; }
   at::Device device() const { return device_; }
