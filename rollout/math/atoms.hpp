@@ -1,4 +1,5 @@
-// The parser's state; rollout/math/parser.cpp has the operators, atoms.cpp what they stand between.
+// The parser's state; rollout/math/parser.cpp has the operators, atoms.cpp and groups.cpp what they
+// stand between, units.cpp what may follow a number.
 #pragma once
 
 #include <optional>
