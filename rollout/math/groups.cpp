@@ -1,4 +1,4 @@
-// What stands between brackets, braces, bars and \\begin and \\end.
+// What stands between brackets, braces, bars and \begin and \end.
 #include <utility>
 
 #include "rollout/math/atoms.hpp"

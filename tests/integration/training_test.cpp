@@ -44,6 +44,20 @@ TEST_CASE("equal seeds give equal weights, whatever the number of actors, kills 
                                 "run.steps=6"}) == 0);
     CHECK(task.weights("killed") == expected);
   }
+  SECTION("with reward terms that weigh nothing, and not with some that weigh") {
+    const auto has_shaping = [&task](const std::string& name) {
+      const auto metrics = read_file(task / (name + "/metrics.jsonl"), 1 << 24);
+      REQUIRE(metrics.ok());
+      return metrics->find("train/shaping") != std::string::npos;
+    };
+    const std::string terms = "reward.terms=[{kind=\"repetition\",ngram=1,weight=";
+    REQUIRE(task.run("weightless", train("weightless", {terms + "0.0}]"})) == 0);
+    CHECK(task.weights("weightless") == expected);
+    CHECK_FALSE(has_shaping("weightless"));
+    REQUIRE(task.run("shaped", train("shaped", {terms + "0.5}]"})) == 0);
+    CHECK(task.weights("shaped") != expected);
+    CHECK(has_shaping("shaped"));
+  }
   SECTION("another seed gives other weights") {
     REQUIRE(task.run("other", train("other", {"run.seed=2"})) == 0);
     CHECK(task.weights("other") != expected);

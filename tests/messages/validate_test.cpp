@@ -63,6 +63,8 @@ TEST_CASE("numbers that would poison training are refused") {
         }) == "AdvantageRollout.advantages: entry 0 is inf, not a finite number");
   CHECK(refused(samples::traced_rollout(), [](TracedRollout& r) { r.reward = kNan; }) ==
         "TracedRollout.reward: is nan, not a finite number");
+  CHECK(refused(samples::traced_rollout(), [](TracedRollout& r) { r.shaping = kInf; }) ==
+        "TracedRollout.shaping: is inf, not a finite number");
   CHECK(refused(samples::traced_rollout(), [](TracedRollout& r) { r.values[1] = kNan; }) ==
         "TracedRollout.values: V_1 is nan, it must be in [0, 1]");
   CHECK(refused(samples::step_pair(), [](StepPair& r) { r.margin = kNan; }) ==
