@@ -138,7 +138,8 @@ bool is_numeric(char32_t c) {
 
 bool is_punctuation(char32_t c) {
   if (c < 0x80) return c > ' ' && c < 0x7f && !u_isalnum(static_cast<UChar32>(c));
-  return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_P_MASK) != 0 && assigned_in(c, 7);
+  if (c == 0x166d || c == 0x111c9) return true;  // were punctuation at that time
+  return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_P_MASK) != 0 && assigned_in(c, 8);
 }
 
 bool is_combining_mark(char32_t c) {
