@@ -8,6 +8,7 @@ and as many sequences of random ids are decoded by both, with and without specia
 and exits with 1 if there is one.
 """
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import unicodedata
 
-os.environ["RAYON_NUM_THREADS"] = "2"
+os.environ["RAYON_NUM_THREADS"] = "1"
 from tokenizers import Tokenizer  # noqa: E402
 
 EMOJI = ["👩‍👩‍👧‍👦", "🇩🇪", "🇺🇳🇫🇷", "👍🏽", "❤️", "🏴󠁧󠁢󠁳󠁣󠁴󠁿", "👨🏿‍🚀", "1️⃣", "☎️", "🫠", "🧑🏻‍🤝‍🧑🏾"]
@@ -82,10 +83,10 @@ def ours(binary, folder, key, rows, *flags):
 
 
 def compare(what, inputs, theirs, mine):
-    differ = [i for i in range(len(inputs)) if theirs[i] != mine[i]]
     if len(mine) != len(inputs):
         print(f"  {what}: {len(mine)} answers to {len(inputs)} lines")
         return 1
+    differ = [i for i in range(len(inputs)) if theirs[i] != mine[i]]
     for i in differ[:5]:
         print(f"  {what} differs on {ascii(inputs[i])[:300]}\n    theirs {ascii(theirs[i])[:300]}\n    ours   {ascii(mine[i])[:300]}")
     return len(differ)
@@ -124,7 +125,9 @@ def main():
     parser.add_argument("--only", nargs="*")
     args = parser.parse_args()
     names = args.only or sorted(p.name for p in args.folder.iterdir() if (p / "tokenizer.json").is_file())
-    sys.exit(1 if sum(check(args.binary, args.folder / name, args.count) for name in names) else 0)
+    with concurrent.futures.ProcessPoolExecutor(min(len(os.sched_getaffinity(0)), 4)) as pool:
+        runs = [pool.submit(check, args.binary, args.folder / name, args.count) for name in names]
+        sys.exit(1 if sum(run.result() for run in runs) else 0)
 
 
 main()

@@ -20,6 +20,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 QWEN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
         r"|\s+(?!\S)|\s+")
 LLAMA3 = QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+VOCABULARY = 3000  # of those that are trained
 MULTILINGUAL = ["Ein kleines Stück Text, größer als nötig.", "Съешь же ещё этих мягких французских булок, да выпей чаю",
                 "いろはにほへと ちりぬるを わかよたれそ", "天地玄黄，宇宙洪荒。日月盈昃，辰宿列张。", "다람쥐 헌 쳇바퀴에 타고파",
                 "هذا نص قصير باللغة العربية", "यह हिन्दी में एक वाक्य है", "ภาษาไทยไม่มีช่องว่าง", "naïve café ﬁne ½ ㎏ ™",
@@ -164,9 +165,9 @@ def mistral(legacy):
     return out
 
 
-def trained(out, size, specials, byte_alphabet=True):
+def trained(out, specials, byte_alphabet=True):
     alphabet = pre_tokenizers.ByteLevel.alphabet() if byte_alphabet else []
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=specials, initial_alphabet=sorted(alphabet),
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=specials, initial_alphabet=sorted(alphabet),
                                   show_progress=False)
     out.train_from_iterator(corpus(), trainer)
     return out
@@ -177,7 +178,7 @@ def gpt2():
     out.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     out.post_processor = processors.ByteLevel(trim_offsets=False)
     out.decoder = decoders.ByteLevel()
-    return trained(out, 3000, ["<|endoftext|>"])
+    return trained(out, ["<|endoftext|>"])
 
 
 def smollm2():
@@ -185,7 +186,7 @@ def smollm2():
     out.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
                                                  pre_tokenizers.ByteLevel(add_prefix_space=False)])
     out.decoder = decoders.ByteLevel()
-    return trained(out, 3000, ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>"])
+    return trained(out, ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>"])
 
 
 def unigram(normalizer, prepend_scheme, byte_fallback=False):
@@ -193,7 +194,7 @@ def unigram(normalizer, prepend_scheme, byte_fallback=False):
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=(line.rstrip("\n") for line in corpus()), model_writer=model, model_type="unigram",
-        vocab_size=3000, byte_fallback=byte_fallback, normalization_rule_name="nmt_nfkc", num_threads=1,
+        vocab_size=VOCABULARY, hard_vocab_limit=False, byte_fallback=byte_fallback, normalization_rule_name="nmt_nfkc", num_threads=1,
         minloglevel=2, character_coverage=0.999)
     pieces, charsmap = sentencepiece_model(model.getvalue())
     out = Tokenizer(models.Unigram(pieces, 0, byte_fallback))
@@ -226,7 +227,7 @@ def mixed():
         pre_tokenizers.Split(Regex(r"[A-Z][a-z]+"), "merged_with_previous"),
         pre_tokenizers.Split(Regex(r"\w+"), "contiguous", invert=True), pre_tokenizers.Whitespace(),
         pre_tokenizers.Punctuation("merged_with_previous"), pre_tokenizers.Digits(individual_digits=False)])
-    trained(out, 2000, ["[unk]"], byte_alphabet=False)
+    trained(out, ["[unk]"], byte_alphabet=False)
     out.decoder = decoders.Sequence([decoders.Metaspace("▁", prepend_scheme="first"), decoders.Fuse()])
     out.add_tokens([AddedToken("<left>", lstrip=True), AddedToken("<right>", rstrip=True, normalized=False),
                     AddedToken("word", single_word=True), AddedToken("<both>", lstrip=True, rstrip=True, special=True),

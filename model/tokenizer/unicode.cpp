@@ -133,7 +133,8 @@ bool is_word(char32_t c) {
 
 bool is_numeric(char32_t c) {
   if (c < 0x80) return c >= '0' && c <= '9';
-  return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_N_MASK) != 0 || has_new(c, 'N');
+  return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_N_MASK) != 0 || has_new(c, 'N') ||
+         (c >= 0x11de0 && c <= 0x11de9) || (c >= 0x16ff4 && c <= 0x16ff6);  // of Unicode 17.0
 }
 
 bool is_punctuation(char32_t c) {
@@ -144,6 +145,9 @@ bool is_punctuation(char32_t c) {
 
 bool is_combining_mark(char32_t c) {
   if (c < 0x300) return false;
+  // What they were at that time.
+  if (c == 0x1cf2 || c == 0x1cf3) return true;
+  if (c == 0x111c9) return false;
   return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_M_MASK) != 0 && assigned_in(c, 9);
 }
 
