@@ -25,6 +25,7 @@ struct LaunchOptions {
   std::string run_dir;    // run folder; empty: runs/<time>
   std::string model_dir;  // Hugging Face folder
   ModelDtype model_dtype = ModelDtype::kStored;
+  uint64_t max_shard_bytes = 5'000'000'000;  // of a file of a saved model's weights
 };
 
 // The supervised warm start (`tracewise sft`); its optimizer is the learner's.

@@ -89,11 +89,15 @@ void add_deadline_keys(Keys& k) {
 void add_data_keys(Keys& k) {
   k.push_back(path_key("model.dir", AT(launch.model_dir),
                        "Hugging Face folder of the model that training starts from."));
-  k.push_back(choice_key("model.dtype", AT(launch.model_dtype),
-                         {{"stored", ModelDtype::kStored},
-                          {"float32", ModelDtype::kFloat32},
-                          {"bfloat16", ModelDtype::kBfloat16}},
-                         "What the model computes in; stored: as its folder has it."));
+  k.push_back(
+      choice_key("model.dtype", AT(launch.model_dtype),
+                 {{"stored", ModelDtype::kStored},
+                  {"float32", ModelDtype::kFloat32},
+                  {"bfloat16", ModelDtype::kBfloat16}},
+                 "What the model computes in; stored: as its folder has it (float16 and mixed "
+                 "dtypes as float32)."));
+  k.push_back(integer_key("model.max_shard_bytes", AT(launch.max_shard_bytes), at_least(1),
+                          "Largest file of a saved model's weights; more are saved in shards."));
   k.push_back(path_key("data.prompts", AT(data.path), "Training prompts, JSON lines."));
   k.push_back(path_key("data.eval_prompts", AT(eval_data.path),
                        "Evaluation prompts, JSON lines; empty: no evaluation."));

@@ -123,8 +123,9 @@ Result<RunParts> run_parts(std::shared_ptr<const Config> config,
   parts.make_trainer = [config, model] {
     return make_trainer(config->trainer, model->config, model->weights);
   };
-  parts.save_model = [model](const std::filesystem::path& dir, const Weights& weights) {
-    return save_model_folder(dir, model->config, *model->tokenizer, weights);
+  const SaveOptions save{model->files, config->launch.max_shard_bytes};
+  parts.save_model = [model, save](const std::filesystem::path& dir, const Weights& weights) {
+    return save_model_folder(dir, model->config, *model->tokenizer, weights, save);
   };
   parts.load_model = [model](const std::filesystem::path& dir) -> Result<WeightsPtr> {
     TW_ASSIGN(const ModelFolder stored, load_model_weights(dir));

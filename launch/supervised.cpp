@@ -95,7 +95,8 @@ Result<SupervisedSummary> train_supervised(
     }
   }
   TW_TRY(save_model_folder(out, model.config, *model.tokenizer,
-                           *trainer->weights(0, allocate_weights)));
+                           *trainer->weights(0, allocate_weights),
+                           {model.files, config.launch.max_shard_bytes}));
   return summary;
 }
 

@@ -12,13 +12,11 @@
 
 #include "learner/batch.hpp"
 #include "learner/batch_dump.hpp"
-#include "learner/first_pass.hpp"
 #include "learner/gradient_exchange.hpp"
-#include "learner/loss.hpp"
+#include "learner/gradient_passes.hpp"
 #include "learner/optimizer.hpp"
 #include "learner/rank_agreement.hpp"
 #include "learner/step_sums.hpp"
-#include "model/logprobs.hpp"
 
 namespace tracewise {
 namespace {
@@ -51,6 +49,7 @@ class DecoderTrainer final : public Trainer {
                                                decoder_.device());
         TW_TRY(reference_->load(ranks_ ? decoder_.snapshot(0) : weights));
       }
+      passes_ = std::make_unique<GradientPasses>(options_.loss, decoder_, reference_.get());
       return {};
     });
   }
@@ -60,7 +59,7 @@ class DecoderTrainer final : public Trainer {
     return together([&]() -> Result<TrainReport> {
       TW_TRY(same_batch(fingerprint(groups)));
       const double waited = waited_seconds();
-      version_ = version;
+      passes_->set_version(version);
       StepSums sums;
       const auto batches =
           cut_batches(groups, options_, static_cast<uint64_t>(optimizer_->steps()), share_);
@@ -83,7 +82,8 @@ class DecoderTrainer final : public Trainer {
       StepSums sums;
       double total_weight = 0;
       for (const SupervisedExample& e : examples)
-        for (size_t t = e.prompt_tokens; t < e.tokens.size(); ++t) total_weight += weight_of(e, t);
+        for (size_t t = e.prompt_tokens; t < e.tokens.size(); ++t)
+          total_weight += token_weight(e, t);
       if (!(total_weight > 0)) return bad_input("a supervised batch has no token with a weight");
       const double loss = add_gradients(examples, total_weight, sums);
       if (auto stopped = finish_update(loss, progress, sums); !stopped.ok())
@@ -156,6 +156,20 @@ class DecoderTrainer final : public Trainer {
     return loss;
   }
 
+  // Where truncated importance weights are on, the ratio is taken against the policy at the step's
+  // start, which is computed here; else against the behaviour policy itself (empty result).
+  std::vector<std::vector<at::Tensor>> proximal_logprobs(
+      const std::vector<OptimizerBatch>& batches) {
+    std::vector<std::vector<at::Tensor>> old;
+    if (options_.loss.importance_cap <= 0) return old;
+    for (const OptimizerBatch& batch : batches) {
+      old.emplace_back();
+      for (const MicroBatch& micro : batch.micro_batches)
+        old.back().push_back(passes_->logprobs(micro));
+    }
+    return old;
+  }
+
   // This rank's part of an update's gradient; returns its part of the loss. `old`: one a
   // micro-batch, or null.
   double add_gradients(const OptimizerBatch& batch, const std::vector<at::Tensor>* old,
@@ -164,11 +178,11 @@ class DecoderTrainer final : public Trainer {
     std::vector<std::function<double()>> passes;
     for (size_t m = 0; m < batch.micro_batches.size(); ++m) {
       passes.push_back([&, m] {
-        return accumulate(batch.micro_batches[m], old ? (*old)[m] : at::Tensor(), sums);
+        return passes_->add(batch.micro_batches[m], old ? (*old)[m] : at::Tensor(), sums);
       });
     }
     for (const auto& pairs : batch.pair_batches)
-      passes.push_back([&] { return accumulate_pairs(pairs, batch.pairs, sums); });
+      passes.push_back([&] { return passes_->add_pairs(pairs, batch.pairs, sums); });
     return add_passes(passes);
   }
 
@@ -189,136 +203,11 @@ class DecoderTrainer final : public Trainer {
     size_t begin = 0;
     for (const size_t end : budget_ends(sizes, options_.micro_batch_tokens)) {
       passes.push_back([&, part = std::span(mine).subspan(begin, end - begin)] {
-        return accumulate_supervised(part, total_weight, sums);
+        return passes_->add_supervised(part, total_weight, sums);
       });
       begin = end;
     }
     return add_passes(passes);
-  }
-
-  static double weight_of(const SupervisedExample& e, size_t token) {
-    return e.weights.empty() ? 1.0 : e.weights[token - e.prompt_tokens];
-  }
-
-  at::Tensor on_device(const std::vector<float>& x) const {
-    return at::tensor(x, at::kFloat).to(decoder_.device());
-  }
-  at::Tensor on_device(const std::vector<int64_t>& x) const {
-    return at::tensor(x, at::kLong).to(decoder_.device());
-  }
-
-  static PackedTokens pack(const MicroBatch& micro) {
-    PackedTokens packed;
-    for (const BatchItem& item : micro)
-      packed.append(item.rollout->tokens, item.rollout->prompt_tokens);
-    return packed;
-  }
-
-  at::Tensor logprobs_without_gradient(const Decoder& decoder, const PackedTokens& packed) const {
-    c10::NoGradGuard no_gradient;
-    return token_logprobs(predict(decoder, packed), on_device(packed.targets));
-  }
-
-  // Where truncated importance weights are on, the ratio is taken against the policy at the step's
-  // start, which is computed here; else against the behaviour policy itself (empty result).
-  std::vector<std::vector<at::Tensor>> proximal_logprobs(
-      const std::vector<OptimizerBatch>& batches) {
-    std::vector<std::vector<at::Tensor>> old;
-    if (options_.loss.importance_cap <= 0) return old;
-    for (const OptimizerBatch& batch : batches) {
-      old.emplace_back();
-      for (const MicroBatch& micro : batch.micro_batches)
-        old.back().push_back(logprobs_without_gradient(decoder_, pack(micro)));
-    }
-    return old;
-  }
-
-  // A token that others follow may have been sampled on a cache that older weights had left, so
-  // the whole rollout has to be of the batch's version.
-  bool is_fresh(const AdvantageRollout& rollout) const {
-    return std::ranges::all_of(rollout.versions, [&](uint64_t v) { return v == version_; });
-  }
-
-  // Adds one micro-batch's gradient; returns its loss.
-  double accumulate(const MicroBatch& micro, const at::Tensor& old, StepSums& sums) {
-    const PackedTokens packed = pack(micro);
-    std::vector<float> behaviour, advantages, weights, fresh;
-    for (const BatchItem& item : micro) {
-      const AdvantageRollout& r = *item.rollout;
-      fresh.insert(fresh.end(), r.advantages.size(), is_fresh(r) ? 1.0f : 0.0f);
-      behaviour.insert(behaviour.end(), r.logprobs.begin(), r.logprobs.end());
-      advantages.insert(advantages.end(), r.advantages.begin(), r.advantages.end());
-      weights.insert(weights.end(), r.advantages.size(), item.token_weight);
-    }
-    const at::Tensor logits = predict(decoder_, packed);
-    PolicyTerms terms;
-    terms.logprobs = token_logprobs(logits, on_device(packed.targets));
-    terms.behaviour = on_device(behaviour);
-    terms.old = old.defined() ? old : terms.behaviour;
-    terms.advantages = on_device(advantages);
-    terms.weights = on_device(weights);
-    if (options_.loss.kl_beta > 0) terms.reference = logprobs_without_gradient(*reference_, packed);
-    const PolicyLoss policy = policy_loss(terms, options_.loss);
-    policy.loss.backward();
-    const at::Tensor measured = policy.sums.to(at::kCPU);
-    for (int i = 0; i < PolicyLoss::kSums; ++i) sums.policy[i] += measured.data_ptr<double>()[i];
-    sums.ratio_max = std::max(sums.ratio_max, policy.ratio_max);
-    // Later updates of the batch find weights that its first ones have changed.
-    if (old.defined() || sums.updates == 0) {
-      sums.first.add(first_pass(old.defined() ? old : terms.logprobs.detach(), terms.behaviour,
-                                on_device(fresh), options_.loss.importance_cap));
-    }
-    sums.entropy += row_entropy(logits).sum().item<double>();
-    sums.tokens += static_cast<int64_t>(behaviour.size());
-    return policy.loss.item<double>();
-  }
-
-  double accumulate_pairs(const std::vector<const StepPair*>& pairs, int64_t total,
-                          StepSums& sums) {
-    PackedTokens packed;
-    std::vector<int64_t> owner;  // [R] which sequence a predicted token belongs to
-    int64_t sequence = 0;
-    for (const StepPair* pair : pairs) {
-      for (const auto* step : {&pair->chosen, &pair->rejected}) {
-        std::vector<int32_t> tokens = pair->prefix;
-        tokens.insert(tokens.end(), step->begin(), step->end());
-        packed.append(tokens, static_cast<int64_t>(pair->prefix.size()));
-        owner.insert(owner.end(), step->size(), sequence++);
-      }
-    }
-    const auto per_step = [&](const at::Tensor& logprobs) {  // [pairs, 2]
-      return at::zeros({sequence}, logprobs.options())
-          .index_add(0, on_device(owner), logprobs)
-          .view({-1, 2});
-    };
-    const at::Tensor mine =
-        per_step(token_logprobs(predict(decoder_, packed), on_device(packed.targets)));
-    const at::Tensor theirs = per_step(logprobs_without_gradient(*reference_, packed));
-    const at::Tensor loss = step_dpo_loss(mine.select(1, 0), mine.select(1, 1), theirs.select(1, 0),
-                                          theirs.select(1, 1), options_.loss.step_dpo_beta) *
-                            (options_.loss.step_dpo_weight * static_cast<double>(pairs.size()) /
-                             static_cast<double>(total));
-    loss.backward();
-    sums.pairs += static_cast<int64_t>(pairs.size());
-    sums.pair_loss += loss.item<double>();
-    return loss.item<double>();
-  }
-
-  double accumulate_supervised(std::span<const SupervisedExample* const> examples,
-                               double total_weight, StepSums& sums) {
-    PackedTokens packed;
-    std::vector<float> weights;
-    for (const SupervisedExample* e : examples) {
-      packed.append(e->tokens, e->prompt_tokens);
-      for (size_t t = e->prompt_tokens; t < e->tokens.size(); ++t)
-        weights.push_back(static_cast<float>(weight_of(*e, t) / total_weight));
-    }
-    const at::Tensor logits = predict(decoder_, packed);
-    const at::Tensor loss =
-        -(token_logprobs(logits, on_device(packed.targets)) * on_device(weights)).sum();
-    loss.backward();
-    sums.tokens += static_cast<int64_t>(weights.size());
-    return loss.item<double>();
   }
 
   // Applies the gradient, or skips it, on all ranks alike. An error after too many skips in a row.
@@ -369,8 +258,8 @@ class DecoderTrainer final : public Trainer {
   Decoder decoder_;
   std::unique_ptr<GradientExchange> exchange_;  // refers to ranks_ and decoder_; null for one rank
   std::unique_ptr<Decoder> reference_;          // the start weights; only where a term needs it
+  std::unique_ptr<GradientPasses> passes_;      // refers to decoder_ and reference_
   std::unique_ptr<Optimizer> optimizer_;        // refers to ranks_ and decoder_
-  uint64_t version_ = 0;                        // of the weights that the batch found
   int64_t bad_in_a_row_ = 0;
 };
 

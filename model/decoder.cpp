@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "model/device.hpp"
+#include "model/rope.hpp"
 
 namespace tracewise {
 namespace {
@@ -109,13 +110,13 @@ void pack(DecoderParameters& p) {
 }  // namespace
 
 at::Tensor PackedAttention::attend(int64_t, const at::Tensor& q, const at::Tensor& k,
-                                   const at::Tensor& v) {
-  return ops::packed_attention(q, k, v, starts_);
+                                   const at::Tensor& v, int64_t window) {
+  return ops::packed_attention(q, k, v, starts_, window);
 }
 
 Decoder::Decoder(const ModelConfig& config, Mode mode, at::Device device)
     : config_(config), mode_(mode), device_(device), layout_(weights_layout(config)) {
-  rope_ = ops::make_rope_table(config.max_context, config.head_dim, config.rope_theta, device);
+  rope_ = make_rope_table(config, device);
   if (shares_storage()) return;
   const auto options = at::TensorOptions().dtype(scalar_type(config.dtype)).device(device);
   const auto element = static_cast<int64_t>(at::elementSize(scalar_type(config.dtype)));
@@ -222,7 +223,7 @@ at::Tensor Decoder::attention_block(size_t index, const at::Tensor& x, const at:
   }
   const at::Tensor out =
       attention.attend(static_cast<int64_t>(index), ops::rope(q, positions, rope_),
-                       ops::rope(k, positions, rope_), v);
+                       ops::rope(k, positions, rope_), v, config_.window(index));
   return ops::linear(out.reshape({n, config_.heads * config_.head_dim}), layer.out);
 }
 
@@ -245,6 +246,10 @@ at::Tensor Decoder::logits(const at::Tensor& hidden) const {
   return ops::linear(ops::rms_norm(hidden, parameters_->final_norm, config_.norm_eps),
                      parameters_->head)
       .to(at::kFloat);
+}
+
+std::pair<at::Tensor, at::Tensor> Decoder::head_parameters() const {
+  return {parameters_->final_norm, parameters_->head.weight};
 }
 
 CudaFacts cuda_facts() {

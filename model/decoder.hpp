@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "messages/result.hpp"
@@ -22,10 +23,10 @@ namespace tracewise {
 class Attention {
  public:
   virtual ~Attention() = default;
-  // q [N, heads, head_dim], k and v [N, kv_heads, head_dim], q and k rotated.
-  // Returns [N, heads, head_dim].
+  // q [N, heads, head_dim], k and v [N, kv_heads, head_dim], q and k rotated. A token sees at most
+  // `window` keys, its own included; 0: all before it. Returns [N, heads, head_dim].
   virtual at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                            const at::Tensor& v) = 0;
+                            const at::Tensor& v, int64_t window) = 0;
 };
 
 // Whole sequences one behind the other, without a cache: the learner's.
@@ -33,8 +34,8 @@ class PackedAttention final : public Attention {
  public:
   // starts [S + 1]: sequence s is tokens starts[s] .. starts[s+1].
   explicit PackedAttention(std::vector<int64_t> starts) : starts_(std::move(starts)) {}
-  at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                    const at::Tensor& v) override;
+  at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                    int64_t window) override;
 
  private:
   std::vector<int64_t> starts_;
@@ -80,6 +81,10 @@ class Decoder {
 
   // [R, width] -> [R, vocab] fp32
   at::Tensor logits(const at::Tensor& hidden) const;
+
+  // What logits() computes with: the final norm [width] and the head [vocab, width]; a tied head is
+  // the embedding.
+  std::pair<at::Tensor, at::Tensor> head_parameters() const;
 
   const ModelConfig& config() const { return config_; }
   at::Device device() const { return device_; }

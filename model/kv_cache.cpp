@@ -101,13 +101,14 @@ PagedAttention::PagedAttention(KvCache& cache, std::vector<PagedChunk> chunks)
 }
 
 at::Tensor PagedAttention::attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                                  const at::Tensor& v) {
+                                  const at::Tensor& v, int64_t window) {
   TW_CHECK(q.size(0) == starts_.back(), "the chunks do not cover the packed pass");
-  return cache_.panels_ ? attend_panels(layer, q, k, v) : attend_slots(layer, q, k, v);
+  return cache_.panels_ ? attend_panels(layer, q, k, v, window)
+                        : attend_slots(layer, q, k, v, window);
 }
 
 at::Tensor PagedAttention::attend_panels(int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                                         const at::Tensor& v) {
+                                         const at::Tensor& v, int64_t window) {
   const kernels::Table& table = kernels::table();
   const int64_t heads = q.size(1);
   const int64_t kv_heads = cache_.kv_heads_;
@@ -147,11 +148,14 @@ at::Tensor PagedAttention::attend_panels(int64_t layer, const at::Tensor& q, con
     std::vector<float> scratch;
     for (int64_t n = begin; n < end; ++n) {
       const PagedChunk& chunk = chunks_[chunk_of_[n]];
-      token.keys = chunk.context + n - starts_[chunk_of_[n]] + 1;
+      const int64_t seen = chunk.context + n - starts_[chunk_of_[n]] + 1;
+      const int64_t first = window == 0 ? 0 : std::max<int64_t>(0, seen - window);
+      token.skip = first % kLanes;
+      token.keys = seen - (first - token.skip);
       token.q = q.data_ptr<float>() + n * heads * hd;
       token.out = out.data_ptr<float>() + n * heads * hd;
       key_panels.clear(), value_panels.clear();
-      for (int64_t p = 0; p * kLanes < token.keys; ++p) {
+      for (int64_t p = first / kLanes; p * kLanes < seen; ++p) {
         const int64_t at = panel_of(chunk, p) * kv_heads;
         key_panels.push_back(keys + at * key_floats(hd));
         value_panels.push_back(values + at * value_floats(hd));
@@ -165,7 +169,7 @@ at::Tensor PagedAttention::attend_panels(int64_t layer, const at::Tensor& q, con
 }
 
 at::Tensor PagedAttention::attend_slots(int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                                        const at::Tensor& v) {
+                                        const at::Tensor& v, int64_t window) {
   const at::Tensor keys = cache_.keys_[layer];
   const at::Tensor values = cache_.values_[layer];
   at::Tensor all_keys = keys, all_values = values;
@@ -181,9 +185,10 @@ at::Tensor PagedAttention::attend_slots(int64_t layer, const at::Tensor& q, cons
     const auto past = [&](const at::Tensor& cache) {  // [1, heads, end, head_dim]
       return cache.index_select(0, slots).transpose(0, 1).unsqueeze(0).repeat_interleave(shared, 1);
     };
-    const at::Tensor mask =  // [tokens, end]
+    at::Tensor mask =  // [tokens, end]
         at::ones({chunk.tokens, end}, at::TensorOptions().dtype(at::kBool).device(q.device()))
             .tril(chunk.context);
+    if (window > 0) mask = mask.triu(chunk.context + 1 - window);
     const at::Tensor query = q.slice(0, starts_[c], starts_[c + 1]).transpose(0, 1).unsqueeze(0);
     outs.push_back(at::scaled_dot_product_attention(query, past(keys), past(values), mask)
                        .squeeze(0)

@@ -47,14 +47,14 @@ class PagedAttention final : public Attention {
   // The chunks lie one behind the other in the packed pass. The block tables must outlive this.
   PagedAttention(KvCache& cache, std::vector<PagedChunk> chunks);
 
-  at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                    const at::Tensor& v) override;
+  at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                    int64_t window) override;
 
  private:
   at::Tensor attend_panels(int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                           const at::Tensor& v);
+                           const at::Tensor& v, int64_t window);
   at::Tensor attend_slots(int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                          const at::Tensor& v);
+                          const at::Tensor& v, int64_t window);
 
   KvCache& cache_;
   std::vector<PagedChunk> chunks_;

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+
 namespace tracewise {
 
 at::Tensor token_logprobs(const at::Tensor& logits, const at::Tensor& targets) {
@@ -31,14 +33,41 @@ void PackedTokens::append(std::span<const int32_t> sequence, int64_t first) {
   starts.push_back(start + length);
 }
 
-at::Tensor predict(const Decoder& decoder, const PackedTokens& packed) {
+at::Tensor predicting_hidden(const Decoder& decoder, const PackedTokens& packed) {
   const auto on_device = [&](const std::vector<int64_t>& x) {
     return at::tensor(x, at::kLong).to(decoder.device());
   };
   PackedAttention attention(packed.starts);
-  const at::Tensor hidden =
-      decoder.hidden(on_device(packed.tokens), on_device(packed.positions), attention);
-  return decoder.logits(hidden.index_select(0, on_device(packed.rows)));
+  return decoder.hidden(on_device(packed.tokens), on_device(packed.positions), attention)
+      .index_select(0, on_device(packed.rows));
+}
+
+at::Tensor predict(const Decoder& decoder, const PackedTokens& packed) {
+  return decoder.logits(predicting_hidden(decoder, packed));
+}
+
+int64_t rows_at_once(const Decoder& decoder) {
+  const int64_t floats = decoder.device().is_cpu() ? int64_t{16} << 20 : int64_t{128} << 20;
+  return std::max<int64_t>(1, floats / decoder.config().vocab_size);
+}
+
+at::Tensor target_logprobs(const Decoder& decoder, const at::Tensor& hidden,
+                           const at::Tensor& targets) {
+  c10::NoGradGuard no_gradient;
+  const int64_t step = rows_at_once(decoder);
+  std::vector<at::Tensor> parts;
+  for (int64_t begin = 0; begin < hidden.size(0); begin += step) {
+    const int64_t rows = std::min(step, hidden.size(0) - begin);
+    parts.push_back(token_logprobs(decoder.logits(hidden.narrow(0, begin, rows)),
+                                   targets.narrow(0, begin, rows)));
+  }
+  return at::cat(parts);
+}
+
+at::Tensor predict_logprobs(const Decoder& decoder, const PackedTokens& packed) {
+  c10::NoGradGuard no_gradient;
+  return target_logprobs(decoder, predicting_hidden(decoder, packed),
+                         at::tensor(packed.targets, at::kLong).to(decoder.device()));
 }
 
 std::vector<std::vector<float>> score_sequences(const Decoder& decoder,
@@ -56,9 +85,7 @@ std::vector<std::vector<float>> score_sequences(const Decoder& decoder,
              static_cast<int64_t>(packed.tokens.size() + sequences[next].size()) <= budget);
     std::vector<float> flat;
     if (!packed.rows.empty()) {
-      const at::Tensor targets = at::tensor(packed.targets, at::kLong).to(decoder.device());
-      const at::Tensor logprobs =
-          token_logprobs(predict(decoder, packed), targets).to(at::kCPU).contiguous();
+      const at::Tensor logprobs = predict_logprobs(decoder, packed).to(at::kCPU).contiguous();
       flat.assign(logprobs.data_ptr<float>(), logprobs.data_ptr<float>() + logprobs.numel());
     }
     auto from = flat.begin();

@@ -32,8 +32,21 @@ struct PackedTokens {
   void append(std::span<const int32_t> sequence, int64_t first);
 };
 
+// Hidden states of the predicting rows: [R, width].
+at::Tensor predicting_hidden(const Decoder& decoder, const PackedTokens& packed);
+
 // Logits of the predicting rows: [R, V] fp32.
 at::Tensor predict(const Decoder& decoder, const PackedTokens& packed);
+
+// Rows whose logits are computed at once where not all are wanted together: so many that they take
+// 64 MiB on the CPU, 512 MiB on a GPU, and one at least.
+int64_t rows_at_once(const Decoder& decoder);
+
+// Log-probability of each target: [R] nats, without gradient, and without the logits of all rows at
+// once. hidden [R, width], targets [R] int64.
+at::Tensor target_logprobs(const Decoder& decoder, const at::Tensor& hidden,
+                           const at::Tensor& targets);
+at::Tensor predict_logprobs(const Decoder& decoder, const PackedTokens& packed);
 
 // Log-probability of tokens[1..] of each sequence, in passes of at most `budget` tokens where a
 // sequence fits. Result s has length sequences[s].size() - 1. No gradient.

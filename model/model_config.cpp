@@ -1,8 +1,10 @@
 #include "model/model_config.hpp"
 
-#include <limits>
+#include <algorithm>
 #include <nlohmann/json.hpp>
-#include <optional>
+
+#include "model/json_fields.hpp"
+#include "model/rope_scaling.hpp"
 
 namespace tracewise {
 namespace {
@@ -10,8 +12,35 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kLlama = "LlamaForCausalLM";
+constexpr const char* kMistral = "MistralForCausalLM";
 constexpr const char* kQwen2 = "Qwen2ForCausalLM";
 constexpr const char* kQwen3 = "Qwen3ForCausalLM";
+
+struct Family {
+  const char* architecture;
+  const char* model_type;
+  int64_t kv_heads;  // of transformers where config.json has no num_key_value_heads; 0: heads
+};
+constexpr Family kFamilies[] = {
+    {kLlama, "llama", 0}, {kMistral, "mistral", 8}, {kQwen2, "qwen2", 32}, {kQwen3, "qwen3", 32}};
+
+template <class Text>
+const Family* family_of(const Text& name) {
+  const auto found = std::ranges::find_if(kFamilies, [&](const auto& family) {
+    return name == family.architecture || name == family.model_type;
+  });
+  return found == std::end(kFamilies) ? nullptr : found;
+}
+
+// "A", "B" and "C"
+std::string names_of(const char* Family::*name) {
+  std::string names;
+  for (const auto& family : kFamilies) {
+    const bool last = &family == std::end(kFamilies) - 1;
+    names += (names.empty() ? "\"" : last ? " and \"" : ", \"") + std::string(family.*name) + "\"";
+  }
+  return names;
+}
 
 // Limits far above any model of these families; they keep products of two sizes within 64 bits.
 constexpr int64_t kMaxVocab = int64_t{1} << 24;
@@ -19,79 +48,13 @@ constexpr int64_t kMaxWidth = int64_t{1} << 20;
 constexpr int64_t kMaxLayers = 4096;
 constexpr int64_t kMaxContext = int64_t{1} << 30;
 
-// Reads fields of one JSON object; the first thing wrong is kept and later reads return fallbacks.
-class Fields {
- public:
-  Fields(const json& object, const std::string& place) : object_(object), place_(place) {}
-
-  static bool has_in(const json& object, const char* key) {
-    return object.contains(key) && !object[key].is_null();
-  }
-  bool has(const char* key) const { return has_in(object_, key); }
-
-  int64_t whole(const char* key, std::optional<int64_t> fallback, int64_t low, int64_t high) {
-    if (!has(key)) {
-      if (!fallback) fail(std::string("\"") + key + "\" is missing");
-      return fallback.value_or(low);
-    }
-    const json& value = object_[key];
-    const bool fits = value.is_number_integer() &&
-                      (!value.is_number_unsigned() ||
-                       value.get<uint64_t>() <= uint64_t{std::numeric_limits<int64_t>::max()}) &&
-                      value.get<int64_t>() >= low && value.get<int64_t>() <= high;
-    if (!fits) {
-      fail(std::string("\"") + key + "\" is " + value.dump() +
-           ", but must be a whole number from " + std::to_string(low) + " to " +
-           std::to_string(high));
-      return low;
-    }
-    return value.get<int64_t>();
-  }
-
-  double positive(const char* key, double fallback) {
-    if (!has(key)) return fallback;
-    const json& value = object_[key];
-    if (!value.is_number() || !(value.get<double>() > 0)) {
-      fail(std::string("\"") + key + "\" is " + value.dump() + ", but must be a number above 0");
-      return fallback;
-    }
-    return value.get<double>();
-  }
-
-  bool flag(const char* key) {
-    if (!has(key)) return false;
-    if (!object_[key].is_boolean()) {
-      fail(std::string("\"") + key + "\" is " + object_[key].dump() +
-           ", but must be true or false");
-      return false;
-    }
-    return object_[key].get<bool>();
-  }
-
-  void fail(std::string what) {
-    if (!error_) error_ = bad_input(place_ + ": " + std::move(what));
-  }
-  void refuse(std::string what) {
-    if (!error_) error_ = unsupported(place_ + ": " + std::move(what) + " is not supported");
-  }
-  const std::optional<Error>& error() const { return error_; }
-
- private:
-  const json& object_;
-  const std::string& place_;
-  std::optional<Error> error_;
-};
-
-std::string read_architecture(const json& object, Fields& fields) {
+std::string read_architecture(const json& object, JsonFields& fields) {
   const json type = object.value("model_type", json());
-  const char* by_type = type == "llama"   ? kLlama
-                        : type == "qwen2" ? kQwen2
-                        : type == "qwen3" ? kQwen3
-                                          : nullptr;
+  const auto* by_type = family_of(type);
   if (!fields.has("architectures")) {
-    if (by_type) return by_type;
+    if (by_type) return by_type->architecture;
     fields.fail("\"architectures\" is missing and \"model_type\" is " + type.dump() +
-                ", not \"llama\", \"qwen2\" or \"qwen3\"");
+                "; supported are " + names_of(&Family::model_type));
     return {};
   }
   const json& names = object["architectures"];
@@ -100,42 +63,50 @@ std::string read_architecture(const json& object, Fields& fields) {
     return {};
   }
   // transformers goes by model_type, so the two must say the same.
-  if (by_type && names[0] != by_type) {
+  if (by_type && names[0] != by_type->architecture) {
     fields.fail("\"model_type\" " + type.dump() + " does not go with \"architectures\" " +
                 names.dump());
   }
   return names[0].get<std::string>();
 }
 
-void refuse_partial_rotary(const json& object, Fields& fields) {
-  if (!fields.has_in(object, "partial_rotary_factor")) return;
-  const json& factor = object["partial_rotary_factor"];
-  if (factor != 1.0) fields.refuse("partial_rotary_factor " + factor.dump());
-}
-
-// RoPE is computed without scaling. transformers 5 moved rope_theta into "rope_parameters".
-void read_rope(const json& object, Fields& fields, ModelConfig& config) {
-  config.rope_theta = fields.positive("rope_theta", 10000.0);
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    if (!fields.has(key)) continue;
-    const json& rope = object[key];
-    if (!rope.is_object()) {
-      fields.fail(std::string("\"") + key + "\" is " + rope.dump() + ", but must be an object");
-      return;
-    }
-    const json type = rope.value("rope_type", rope.value("type", json("default")));
-    if (type != "default") fields.refuse(std::string(key) + " of type " + type.dump());
-    const std::string no_place;
-    Fields rope_fields(rope, no_place);
-    refuse_partial_rotary(rope, fields);
-    config.rope_theta = rope_fields.positive("rope_theta", config.rope_theta);
-    if (rope_fields.error()) fields.fail(std::string(key) + rope_fields.error()->message);
+// The window of layers with one, as transformers decides it: every layer of Mistral, those of Qwen
+// that "layer_types" names, or else those from max_window_layers on.
+void read_windows(const json& object, JsonFields& fields, ModelConfig& config) {
+  const bool mistral = config.architecture == kMistral;
+  const bool named = fields.has("layer_types");
+  if (named && (!object["layer_types"].is_array() ||
+                object["layer_types"].size() != static_cast<size_t>(config.layers))) {
+    return fields.fail("\"layer_types\" is " + object["layer_types"].dump() +
+                       ", but must have a type for each of " + std::to_string(config.layers) +
+                       " layers");
   }
-  refuse_partial_rotary(object, fields);
+  int64_t window = 0;
+  if (mistral || (config.architecture != kLlama && fields.flag("use_sliding_window"))) {
+    const bool is_null = object.contains("sliding_window") && !fields.has("sliding_window");
+    window = is_null ? 0 : fields.whole("sliding_window", 4096, 1, kMaxContext);
+  } else if (config.architecture == kLlama) {
+    if (fields.has("sliding_window")) fields.refuse("sliding_window");
+    if (fields.flag("use_sliding_window")) fields.refuse("use_sliding_window");
+  }
+  const int64_t from = mistral ? 0 : fields.whole("max_window_layers", 28, 0, kMaxLayers);
+  std::vector<int64_t> windows;
+  for (int64_t i = 0; i < config.layers; ++i) {
+    const json type = named
+                          ? object["layer_types"][static_cast<size_t>(i)]
+                          : json(window > 0 && i >= from ? "sliding_attention" : "full_attention");
+    const bool slides = type == "sliding_attention";
+    const bool known = slides || type == "full_attention";
+    // All layers of Mistral are alike, and only a model with a window has layers that use it.
+    if (!known || (slides && window == 0) || (mistral && slides != (window > 0)))
+      fields.refuse("a layer of type " + type.dump());
+    windows.push_back(slides ? window : 0);
+  }
+  if (std::ranges::any_of(windows, [](int64_t w) { return w > 0; })) config.windows = windows;
 }
 
 // Everything that changes what the network computes and that the decoder does not compute.
-void refuse_features(const json& object, Fields& fields, const ModelConfig& config) {
+void refuse_features(const json& object, JsonFields& fields, const ModelConfig& config) {
   const json activation = object.value("hidden_act", json("silu"));
   if (activation != "silu" && activation != "swish")
     fields.refuse("hidden_act " + activation.dump());
@@ -144,15 +115,6 @@ void refuse_features(const json& object, Fields& fields, const ModelConfig& conf
   if (config.architecture != kQwen2 && fields.flag("attention_bias")) {
     fields.refuse("attention_bias");
   }
-  if (fields.flag("use_sliding_window")) fields.refuse("use_sliding_window");
-  if (config.architecture == kLlama && fields.has("sliding_window")) {
-    fields.refuse("sliding_window");
-  }
-  if (fields.has("layer_types")) {
-    for (const json& type : object["layer_types"]) {
-      if (type != "full_attention") fields.refuse("a layer of type " + type.dump());
-    }
-  }
   const json dropout = object.value("attention_dropout", json(0.0));
   if (!dropout.is_null() && dropout != 0.0) fields.refuse("attention_dropout " + dropout.dump());
   for (const char* key : {"quantization_config", "auto_map", "num_experts", "num_local_experts"}) {
@@ -160,16 +122,17 @@ void refuse_features(const json& object, Fields& fields, const ModelConfig& conf
   }
 }
 
-std::string read_dtype(const json& object, Fields& fields) {
+std::string read_dtype(const json& object, JsonFields& fields) {
   const char* key = fields.has("dtype") ? "dtype" : "torch_dtype";
   if (!fields.has(key)) return "F32";
   if (object[key] == "float32") return "F32";
   if (object[key] == "bfloat16") return "BF16";
+  if (object[key] == "float16") return "F32";  // which holds all of its values
   fields.refuse(std::string(key) + " " + object[key].dump());
   return "F32";
 }
 
-void read_special_tokens(const json& object, Fields& fields, ModelConfig& config) {
+void read_special_tokens(const json& object, JsonFields& fields, ModelConfig& config) {
   // Some checkpoints write -1 for "none".
   const int64_t high = config.vocab_size - 1;
   config.bos_token = static_cast<int32_t>(fields.whole("bos_token_id", -1, -1, high));
@@ -179,13 +142,25 @@ void read_special_tokens(const json& object, Fields& fields, ModelConfig& config
   for (const json& id : eos.is_array() ? eos : json::array({eos})) {
     const json holder = {{"eos_token_id", id}};
     const std::string no_place;
-    Fields one(holder, no_place);
+    JsonFields one(holder, no_place);
     config.eos_tokens.push_back(static_cast<int32_t>(one.whole("eos_token_id", {}, 0, high)));
     if (one.error()) {
       fields.fail("\"eos_token_id\" holds " + id.dump() + ", but must hold ids from 0 to " +
                   std::to_string(high));
     }
   }
+}
+
+Result<void> check_windows(const ModelConfig& config, const std::string& place) {
+  if (config.windows.empty()) return {};
+  const int64_t window = std::ranges::max(config.windows);
+  const bool fits = config.windows.size() == static_cast<size_t>(config.layers) && window > 0 &&
+                    std::ranges::all_of(config.windows, [&](int64_t w) {
+                      return w == window || (w == 0 && config.architecture != kMistral);
+                    });
+  if (fits && config.architecture != kLlama) return {};
+  return bad_input(place + ": sliding windows do not go with " + config.architecture +
+                   ", or not these");
 }
 
 }  // namespace
@@ -226,9 +201,9 @@ std::vector<ParameterSpec> parameter_specs(const ModelConfig& config) {
 Result<void> check_model_config(const ModelConfig& config, const std::string& place) {
   const auto wrong = [&](const std::string& what) { return bad_input(place + ": " + what); };
   const std::string& name = config.architecture;
-  if (name != kLlama && name != kQwen2 && name != kQwen3) {
-    return unsupported(place + ": architecture \"" + name + "\" is not supported; \"" + kLlama +
-                       "\", \"" + kQwen2 + "\" and \"" + kQwen3 + "\" are");
+  if (family_of(name) == nullptr) {
+    return unsupported(place + ": architecture \"" + name + "\" is not supported; " +
+                       names_of(&Family::architecture) + " are");
   }
   if (config.qkv_bias != (name == kQwen2)) return wrong("q, k, v biases do not go with " + name);
   if (config.qk_norm != (name == kQwen3)) return wrong("q and k norms do not go with " + name);
@@ -257,6 +232,9 @@ Result<void> check_model_config(const ModelConfig& config, const std::string& pl
     return wrong("head_dim is " + std::to_string(config.head_dim) +
                  ", but must be even for rotary embeddings");
   }
+  if (config.rope_scaling.kind == RopeScaling::Kind::kDynamic && config.head_dim < 4)
+    return wrong("head_dim is " + std::to_string(config.head_dim) + ", too small for dynamic RoPE");
+  TW_TRY(check_windows(config, place));
   if (config.heads * config.head_dim > kMaxWidth) {
     return wrong("num_attention_heads times head_dim is above " + std::to_string(kMaxWidth));
   }
@@ -274,20 +252,21 @@ Result<ModelConfig> parse_model_config(const std::string& text, const std::strin
   json object = json::parse(text, nullptr, false);
   if (object.is_discarded()) return bad_input(place + ": not valid JSON");
   if (!object.is_object()) return bad_input(place + ": not a JSON object");
-  Fields fields(object, place);
+  JsonFields fields(object, place);
   ModelConfig config;
   config.architecture = read_architecture(object, fields);
   config.qkv_bias = config.architecture == kQwen2;
   config.qk_norm = config.architecture == kQwen3;
   if (fields.error()) return *fields.error();
-  if (config.architecture != kLlama && !config.qkv_bias && !config.qk_norm) {
-    return check_model_config(config, place).error();
-  }
+  const Family* family = family_of(config.architecture);
+  if (family == nullptr) return check_model_config(config, place).error();
   config.vocab_size = fields.whole("vocab_size", {}, 1, kMaxVocab);
   config.width = fields.whole("hidden_size", {}, 1, kMaxWidth);
   config.layers = fields.whole("num_hidden_layers", {}, 1, kMaxLayers);
   config.heads = fields.whole("num_attention_heads", {}, 1, kMaxWidth);
-  config.kv_heads = fields.whole("num_key_value_heads", config.heads, 1, kMaxWidth);
+  const bool assumed = family->kv_heads > 0 && !object.contains("num_key_value_heads");
+  config.kv_heads =
+      fields.whole("num_key_value_heads", assumed ? family->kv_heads : config.heads, 1, kMaxWidth);
   config.mlp_width = fields.whole("intermediate_size", {}, 1, kMaxWidth);
   config.max_context = fields.whole("max_position_embeddings", {}, 1, kMaxContext);
   if (fields.error()) return *fields.error();
@@ -302,7 +281,8 @@ Result<ModelConfig> parse_model_config(const std::string& text, const std::strin
   config.norm_eps = fields.positive("rms_norm_eps", 1e-6);
   config.tied_head = fields.flag("tie_word_embeddings");
   config.dtype = read_dtype(object, fields);
-  read_rope(object, fields, config);
+  read_rope(fields, config);
+  read_windows(object, fields, config);
   refuse_features(object, fields, config);
   read_special_tokens(object, fields, config);
   if (fields.error()) return *fields.error();
@@ -315,9 +295,7 @@ std::string model_config_json(const ModelConfig& config) {
   TW_CHECK(checked.ok(), checked.error().message);
   const auto id_or_null = [](int32_t id) { return id < 0 ? json() : json(id); };
   json object = {{"architectures", {config.architecture}},
-                 {"model_type", config.qkv_bias  ? "qwen2"
-                                : config.qk_norm ? "qwen3"
-                                                 : "llama"},
+                 {"model_type", family_of(config.architecture)->model_type},
                  {"vocab_size", config.vocab_size},
                  {"hidden_size", config.width},
                  {"intermediate_size", config.mlp_width},
@@ -326,10 +304,10 @@ std::string model_config_json(const ModelConfig& config) {
                  {"num_key_value_heads", config.kv_heads},
                  {"head_dim", config.head_dim},
                  {"hidden_act", "silu"},
-                 {"max_position_embeddings", config.max_context},
+                 {"max_position_embeddings", max_position_embeddings(config)},
                  {"rms_norm_eps", config.norm_eps},
                  {"rope_theta", config.rope_theta},
-                 {"rope_scaling", nullptr},
+                 {"rope_scaling", rope_scaling_json(config.rope_scaling)},
                  {"attention_dropout", 0.0},
                  {"tie_word_embeddings", config.tied_head},
                  {"torch_dtype", config.dtype == "F32" ? "float32" : "bfloat16"},
@@ -340,10 +318,17 @@ std::string model_config_json(const ModelConfig& config) {
                            : config.eos_tokens.size() == 1 ? json(config.eos_tokens[0])
                                                            : json(config.eos_tokens);
   if (!config.qkv_bias) object["attention_bias"] = false;
-  if (config.architecture == kLlama) object["mlp_bias"] = false;
-  if (config.architecture != kLlama) {
-    object["use_sliding_window"] = false;
-    object["sliding_window"] = nullptr;
+  if (config.architecture == kLlama) {
+    object["mlp_bias"] = false;
+    return object.dump(2) + "\n";
+  }
+  const int64_t window = config.windows.empty() ? 0 : std::ranges::max(config.windows);
+  object["sliding_window"] = window > 0 ? json(window) : json();
+  if (config.architecture == kMistral) return object.dump(2) + "\n";
+  object["use_sliding_window"] = window > 0;
+  if (window > 0) {
+    for (const int64_t w : config.windows)
+      object["layer_types"].push_back(w > 0 ? "sliding_attention" : "full_attention");
   }
   return object.dump(2) + "\n";
 }

@@ -5,19 +5,18 @@
 
 #include <cerrno>
 #include <cstring>
-#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
+#include "model/dtype.hpp"
 #include "model/file_io.hpp"
-#include "model/safetensors.hpp"
+#include "model/stored_tensors.hpp"
 
 namespace tracewise {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
 
 // Of the file system's answers only "yes" counts; what cannot be seen is reported by its reader.
 bool is_present(const fs::path& path) {
@@ -32,88 +31,78 @@ bool is_folder(const fs::path& path) {
 
 std::string shape_text(const std::vector<int64_t>& shape) { return json(shape).dump(); }
 
-// A stored tensor that no parameter answers to: null where it may be passed over.
-Result<void> check_extra(const TensorView& tensor, const SafetensorsFile& file,
-                         const ModelConfig& config, const std::string& place) {
+// A stored tensor that no parameter answers to: an error unless it may be passed over.
+Result<void> check_extra(const std::string& name, const StoredTensors& stored,
+                         const ModelConfig& config) {
+  const StoredTensors::Entry& extra = *stored.find(name);
   // Old Llama checkpoints store what rope_theta already says; transformers passes it over too.
-  if (tensor.name.ends_with("rotary_emb.inv_freq")) return {};
-  if (tensor.name == "lm_head.weight" && config.tied_head) {
-    const TensorView* embedding = file.find("model.embed_tokens.weight");
-    const bool same =
-        embedding != nullptr && embedding->bytes.size() == tensor.bytes.size() &&
-        std::memcmp(embedding->bytes.data(), tensor.bytes.data(), tensor.bytes.size()) == 0;
-    if (same) return {};
-    return bad_input(place +
+  if (name.ends_with("rotary_emb.inv_freq")) return {};
+  if (name == "lm_head.weight" && config.tied_head) {
+    const auto bytes = extra.tensor->bytes;
+    const auto embedding = stored.find("model.embed_tokens.weight")->tensor->bytes;
+    if (embedding.size() == bytes.size() &&
+        std::memcmp(embedding.data(), bytes.data(), bytes.size()) == 0)
+      return {};
+    return bad_input(*extra.file +
                      ": lm_head.weight differs from model.embed_tokens.weight, but the "
                      "config says tie_word_embeddings");
   }
-  return bad_input(place + ": tensor \"" + tensor.name + "\" belongs to no parameter of a " +
+  return bad_input(*extra.file + ": tensor \"" + name + "\" belongs to no parameter of a " +
                    config.architecture + " with " + std::to_string(config.layers) + " layers");
 }
 
-// Sets config.dtype to that of the file, which all parameters must share.
-Result<void> check_tensors(const SafetensorsFile& file, const std::string& place,
-                           ModelConfig& config) {
-  std::map<std::string, bool, std::less<>> wanted;
-  std::string first;
+// Sets config.dtype to that of all parameters, or to F32, which holds what every other one does.
+Result<void> check_tensors(const StoredTensors& stored, ModelConfig& config) {
+  std::set<std::string, std::less<>> wanted, dtypes;
   for (const ParameterSpec& spec : parameter_specs(config)) {
-    const TensorView* tensor = file.find(spec.name);
-    if (tensor == nullptr) {
-      return bad_input(place + ": tensor \"" + spec.name + "\" of shape " + shape_text(spec.shape) +
-                       " is missing");
+    const StoredTensors::Entry* entry = stored.find(spec.name);
+    if (entry == nullptr) {
+      return bad_input(stored.place() + ": tensor \"" + spec.name + "\" of shape " +
+                       shape_text(spec.shape) + " is missing");
     }
-    if (tensor->shape != spec.shape) {
-      return bad_input(place + ": tensor \"" + spec.name + "\" has shape " +
-                       shape_text(tensor->shape) + ", but the config needs " +
+    const TensorView& tensor = *entry->tensor;
+    const std::string place = *entry->file + ": tensor \"" + spec.name + "\" has ";
+    if (tensor.shape != spec.shape) {
+      return bad_input(place + "shape " + shape_text(tensor.shape) + ", but the config needs " +
                        shape_text(spec.shape));
     }
-    if (tensor->dtype != "F32" && tensor->dtype != "BF16") {
-      return unsupported(place + ": tensor \"" + spec.name + "\" has dtype " + tensor->dtype +
-                         "; F32 and BF16 are supported");
-    }
-    if (first.empty()) {
-      first = spec.name;
-      config.dtype = tensor->dtype;
-    } else if (tensor->dtype != config.dtype) {
-      return unsupported(place + ": mixed dtypes are not supported: \"" + first + "\" is " +
-                         config.dtype + ", \"" + spec.name + "\" is " + tensor->dtype);
-    }
-    wanted.emplace(spec.name, true);
+    if (tensor.dtype != "F32" && tensor.dtype != "BF16" && tensor.dtype != "F16")
+      return unsupported(place + "dtype " + tensor.dtype + "; F32, BF16 and F16 are supported");
+    wanted.insert(spec.name);
+    dtypes.insert(tensor.dtype);
   }
-  for (const TensorView& tensor : file.tensors()) {
-    if (!wanted.contains(tensor.name)) TW_TRY(check_extra(tensor, file, config, place));
+  config.dtype = dtypes == std::set<std::string, std::less<>>{"BF16"} ? "BF16" : "F32";
+  for (const auto& [name, entry] : stored.all()) {
+    if (!wanted.contains(name)) TW_TRY(check_extra(name, stored, config));
   }
   return {};
 }
 
 Result<WeightsPtr> load_weights(const fs::path& dir, ModelConfig& config) {
-  const fs::path path = dir / "model.safetensors";
-  if (!is_present(path)) {
-    for (const char* other :
-         {"model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}) {
-      if (is_present(dir / other)) {
-        return unsupported((dir / other).string() +
-                           " is not supported; one model.safetensors is needed");
-      }
-    }
-  }
-  TW_ASSIGN(const SafetensorsFile file, SafetensorsFile::open(path));
-  TW_TRY(check_tensors(file, path.string(), config));
+  TW_ASSIGN(const StoredTensors stored, StoredTensors::open(dir));
+  TW_TRY(check_tensors(stored, config));
   WeightsManifest manifest = weights_layout(config);
   auto bytes = allocate_weights(manifest.bytes);
   std::memset(bytes.get(), 0, manifest.bytes);
   for (const TensorEntry& entry : manifest.tensors) {
-    std::memcpy(bytes.get() + entry.offset, file.find(entry.name)->bytes.data(), entry.bytes);
+    const auto& [tensor, file] = *stored.find(entry.name);
+    if (const auto at = first_not_finite(tensor->dtype, tensor->bytes)) {
+      return corrupt(*file + ": tensor \"" + entry.name +
+                     "\" has a NaN or an infinity at element " + std::to_string(*at));
+    }
+    convert_elements(tensor->dtype, tensor->bytes, manifest.dtype, bytes.get() + entry.offset);
   }
   manifest.checksum = weights_checksum({bytes.get(), manifest.bytes});
   return WeightsPtr(std::make_shared<const Weights>(std::move(manifest), std::move(bytes)));
 }
 
 // transformers generates with generation_config.json where there is one, so its eos ids win.
-Result<void> read_generation_config(const fs::path& dir, ModelConfig& config) {
+Result<void> read_generation_config(const fs::path& dir, const ModelFiles& files,
+                                    ModelConfig& config) {
   const fs::path path = dir / "generation_config.json";
-  if (!is_present(path)) return {};
-  TW_ASSIGN(const std::string text, read_file(path, kMaxConfigBytes));
+  const auto file = files.find("generation_config.json");
+  if (file == files.end()) return {};
+  const std::string& text = file->second;
   const json object = json::parse(text, nullptr, false);
   if (!object.is_object()) return bad_input(path.string() + ": not a JSON object");
   if (!object.contains("eos_token_id") || object["eos_token_id"].is_null()) return {};
@@ -131,26 +120,9 @@ Result<void> read_generation_config(const fs::path& dir, ModelConfig& config) {
   return {};
 }
 
-std::string tokenizer_config_json(const ModelConfig& config, const Tokenizer& tokenizer) {
-  json object = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                 {"clean_up_tokenization_spaces", false},
-                 {"model_max_length", config.max_context}};
-  if (config.bos_token >= 0) object["bos_token"] = tokenizer.piece(config.bos_token);
-  if (config.pad_token >= 0) object["pad_token"] = tokenizer.piece(config.pad_token);
-  if (!config.eos_tokens.empty()) object["eos_token"] = tokenizer.piece(config.eos_tokens[0]);
-  return object.dump(2) + "\n";
-}
-
-std::string generation_config_json(const ModelConfig& config) {
-  json object = json::object();
-  if (config.bos_token >= 0) object["bos_token_id"] = config.bos_token;
-  if (config.pad_token >= 0) object["pad_token_id"] = config.pad_token;
-  if (!config.eos_tokens.empty()) object["eos_token_id"] = config.eos_tokens;
-  return object.dump(2) + "\n";
-}
-
 Result<void> write_folder(const fs::path& dir, const ModelConfig& config,
-                          const Tokenizer& tokenizer, const Weights& weights) {
+                          const Tokenizer& tokenizer, const Weights& weights,
+                          const SaveOptions& options) {
   std::error_code failed;
   fs::create_directories(dir, failed);
   if (failed) return io_error("cannot create " + dir.string() + ": " + failed.message());
@@ -159,12 +131,8 @@ Result<void> write_folder(const fs::path& dir, const ModelConfig& config,
     tensors.push_back({entry.name, weights.manifest().dtype, entry.shape,
                        weights.bytes().subspan(entry.offset, entry.bytes)});
   }
-  // transformers asks for the format's name.
-  TW_TRY(write_safetensors(dir / "model.safetensors", tensors, {{"format", "pt"}}));
-  TW_TRY(write_file(dir / "config.json", model_config_json(config)));
-  TW_TRY(write_file(dir / "generation_config.json", generation_config_json(config)));
-  TW_TRY(write_file(dir / "tokenizer.json", tokenizer.to_json()));
-  return write_file(dir / "tokenizer_config.json", tokenizer_config_json(config, tokenizer));
+  TW_TRY(write_tensors(dir, tensors, options.max_shard_bytes));
+  return write_model_files(dir, options.files, config, tokenizer);
 }
 
 Error rename_error(const fs::path& dir) {
@@ -210,11 +178,13 @@ Result<fs::path> resolve_target(const fs::path& dir) {
 
 Result<ModelFolder> load_model_weights(const fs::path& dir) {
   if (!is_folder(dir)) return bad_input(dir.string() + " is not a folder");
-  const fs::path path = dir / "config.json";
-  TW_ASSIGN(const std::string text, read_file(path, kMaxConfigBytes));
   ModelFolder folder;
-  TW_ASSIGN(folder.config, parse_model_config(text, path.string()));
-  TW_TRY(read_generation_config(dir, folder.config));
+  TW_ASSIGN(folder.files, read_model_files(dir));
+  const fs::path path = dir / "config.json";
+  const auto config = folder.files.find("config.json");
+  if (config == folder.files.end()) return io_error(path.string() + " is not there");
+  TW_ASSIGN(folder.config, parse_model_config(config->second, path.string()));
+  TW_TRY(read_generation_config(dir, folder.files, folder.config));
   TW_ASSIGN(folder.weights, load_weights(dir, folder.config));
   return folder;
 }
@@ -242,7 +212,8 @@ Result<void> check_model_target(const fs::path& dir) {
 }
 
 Result<void> save_model_folder(const fs::path& dir, const ModelConfig& config,
-                               const Tokenizer& tokenizer, const Weights& weights) {
+                               const Tokenizer& tokenizer, const Weights& weights,
+                               const SaveOptions& options) {
   TW_CHECK(weights.manifest().tensors == weights_layout(config).tensors &&
                weights.manifest().dtype == config.dtype,
            "weights of another layout than the config's");
@@ -251,7 +222,7 @@ Result<void> save_model_folder(const fs::path& dir, const ModelConfig& config,
   const fs::path beside = target.parent_path() / ("." + target.filename().string() + ".partial-" +
                                                   std::to_string(::getpid()));
   fs::remove_all(beside, failed);
-  auto saved = write_folder(beside, config, tokenizer, weights);
+  auto saved = write_folder(beside, config, tokenizer, weights, options);
   if (saved.ok()) saved = move_into_place(beside, target);
   if (!saved.ok()) fs::remove_all(beside, failed);
   return saved;

@@ -167,7 +167,7 @@ struct SwigluFunction : Function<SwigluFunction> {
 // run on one thread, because they add to the same gradient.
 template <class Fill>
 void for_each_head(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& starts,
-                   const Fill& fill) {
+                   int64_t window, const Fill& fill) {
   const int64_t heads = q.size(1);
   const int64_t kv_heads = k.size(1);
   const int64_t head_dim = q.size(2);
@@ -180,6 +180,7 @@ void for_each_head(const at::Tensor& q, const at::Tensor& k, const std::vector<i
       kernels::AttentionHead head;
       head.tokens = starts[i / kv_heads + 1] - start;
       head.head_dim = head_dim;
+      head.window = window;
       head.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
       head.q_stride = heads * head_dim;
       head.kv_stride = kv_heads * head_dim;
@@ -197,10 +198,11 @@ void for_each_head(const at::Tensor& q, const at::Tensor& k, const std::vector<i
 
 struct AttentionFunction : Function<AttentionFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
-                            const at::Tensor& v, const std::vector<int64_t>& starts) {
+                            const at::Tensor& v, const std::vector<int64_t>& starts,
+                            int64_t window) {
     at::Tensor out = at::empty_like(q);
     at::Tensor lse = at::empty({q.size(0), q.size(1)}, q.options());
-    for_each_head(q, k, starts,
+    for_each_head(q, k, starts, window,
                   [&](kernels::AttentionHead head, int64_t at_q, int64_t at_kv, int64_t at_lse,
                       float* scratch) {
                     head.q = data(q) + at_q;
@@ -212,6 +214,7 @@ struct AttentionFunction : Function<AttentionFunction> {
                   });
     ctx->save_for_backward({q, k, v, out, lse});
     ctx->saved_data["starts"] = starts;
+    ctx->saved_data["window"] = window;
     return out;
   }
 
@@ -222,7 +225,7 @@ struct AttentionFunction : Function<AttentionFunction> {
     at::Tensor dq = at::empty_like(saved[0]);
     at::Tensor dk = at::zeros_like(saved[1]);
     at::Tensor dv = at::zeros_like(saved[2]);
-    for_each_head(saved[0], saved[1], starts,
+    for_each_head(saved[0], saved[1], starts, ctx->saved_data["window"].toInt(),
                   [&](kernels::AttentionHead head, int64_t at_q, int64_t at_kv, int64_t at_lse,
                       float* scratch) {
                     head.q = data(saved[0]) + at_q;
@@ -236,7 +239,7 @@ struct AttentionFunction : Function<AttentionFunction> {
                     head.dv = data(dv) + at_kv;
                     table().causal_attention_backward(head, scratch);
                   });
-    return {dq, dk, dv, {}};
+    return {dq, dk, dv, {}, {}};
   }
 };
 
@@ -266,15 +269,6 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return weight * (wide * scale).to(x.scalar_type());
 }
 
-RopeTable make_rope_table(int64_t positions, int64_t head_dim, double theta, at::Device device) {
-  // transformers computes the inverse frequencies and the angles in fp32; so do we.
-  const at::Tensor exponents =
-      at::arange(0, head_dim, 2, at::kFloat) / static_cast<float>(head_dim);
-  const at::Tensor frequencies = at::pow(at::Scalar(theta), exponents).to(at::kFloat).reciprocal();
-  const at::Tensor angles = at::outer(at::arange(positions, at::kFloat), frequencies);
-  return {angles.cos().to(device), angles.sin().to(device)};
-}
-
 at::Tensor rope(const at::Tensor& x, const at::Tensor& positions, const RopeTable& table) {
   if (on_kernels(x)) return RopeFunction::apply(x.contiguous(), positions, table.cos, table.sin);
   const at::Tensor cos = table.cos.index_select(0, positions).unsqueeze(1).to(x.scalar_type());
@@ -289,10 +283,10 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
 }
 
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            const std::vector<int64_t>& starts) {
+                            const std::vector<int64_t>& starts, int64_t window) {
   TW_CHECK(starts.size() >= 2 && starts.back() == q.size(0), "starts do not cover the tokens");
   if (on_kernels(q)) {
-    return AttentionFunction::apply(q.contiguous(), k.contiguous(), v.contiguous(), starts);
+    return AttentionFunction::apply(q.contiguous(), k.contiguous(), v.contiguous(), starts, window);
   }
   const int64_t shared = q.size(1) / k.size(1);
   std::vector<at::Tensor> outs;
@@ -300,9 +294,13 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
     const auto sequence = [&](const at::Tensor& x) {  // [1, heads, T, head_dim]
       return x.slice(0, starts[s], starts[s + 1]).transpose(0, 1).unsqueeze(0);
     };
+    const int64_t tokens = starts[s + 1] - starts[s];
+    std::optional<at::Tensor> mask;  // [tokens, tokens], where some do not see all before them
+    if (window > 0 && window < tokens)
+      mask = at::ones({tokens, tokens}, q.options().dtype(at::kBool)).tril().triu(1 - window);
     const at::Tensor out = at::scaled_dot_product_attention(
         sequence(q), sequence(k).repeat_interleave(shared, 1),
-        sequence(v).repeat_interleave(shared, 1), {}, 0.0, /*is_causal=*/true);
+        sequence(v).repeat_interleave(shared, 1), mask, 0.0, /*is_causal=*/!mask);
     outs.push_back(out.squeeze(0).transpose(0, 1));
   }
   return at::cat(outs, 0);

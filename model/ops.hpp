@@ -27,12 +27,11 @@ at::Tensor linear(const at::Tensor& x, const LinearWeight& weight);
 // x / sqrt(mean(x^2) + eps) * weight over the last dimension; any leading shape.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
-// Angles of every position. cos, sin: [positions, head_dim/2] fp32.
+// Angles of every position (model/rope.hpp). cos, sin: [positions, head_dim/2] fp32.
 struct RopeTable {
   at::Tensor cos;
   at::Tensor sin;
 };
-RopeTable make_rope_table(int64_t positions, int64_t head_dim, double theta, at::Device device);
 
 // Rotates the halves of every head (Su et al. 2021, in Hugging Face's half-split layout).
 // x [N, heads, head_dim], positions [N] int64 -> [N, heads, head_dim]
@@ -42,9 +41,10 @@ at::Tensor rope(const at::Tensor& x, const at::Tensor& positions, const RopeTabl
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 
 // Causal attention inside each of S sequences that lie one behind the other.
-// q [N, heads, head_dim], k and v [N, kv_heads, head_dim]; starts [S + 1], starts[S] = N.
+// q [N, heads, head_dim], k and v [N, kv_heads, head_dim]; starts [S + 1], starts[S] = N. A token
+// sees at most `window` keys, its own included; 0: all before it.
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            const std::vector<int64_t>& starts);
+                            const std::vector<int64_t>& starts, int64_t window = 0);
 
 // Whether `x` takes the kernels of model/kernels.
 bool on_kernels(const at::Tensor& x);

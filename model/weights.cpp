@@ -7,6 +7,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "model/dtype.hpp"
 #include "model/model_config.hpp"
 
 namespace tracewise {
@@ -50,23 +51,8 @@ WeightsPtr cast_weights(const ModelConfig& config, WeightsPtr weights, const std
   for (size_t i = 0; i < manifest.tensors.size(); ++i) {
     const std::byte* from = weights->bytes().data() + weights->manifest().tensors[i].offset;
     std::byte* to = bytes.get() + manifest.tensors[i].offset;
-    const bool widen = dtype == "F32";
-    const uint64_t elements = manifest.tensors[i].bytes / (widen ? 4 : 2);
-    for (uint64_t j = 0; j < elements; ++j) {
-      if (widen) {
-        uint16_t half;
-        std::memcpy(&half, from + 2 * j, 2);
-        const uint32_t word = static_cast<uint32_t>(half) << 16;
-        std::memcpy(to + 4 * j, &word, 4);
-      } else {
-        uint32_t word;
-        std::memcpy(&word, from + 4 * j, 4);
-        const bool nan = (word & 0x7FFFFFFFu) > 0x7F800000u;
-        const uint32_t rounded = nan ? word | 0x10000u : word + 0x7FFFu + ((word >> 16) & 1);
-        const auto half = static_cast<uint16_t>(rounded >> 16);
-        std::memcpy(to + 2 * j, &half, 2);
-      }
-    }
+    convert_elements(weights->manifest().dtype, {from, weights->manifest().tensors[i].bytes}, dtype,
+                     to);
   }
   manifest.checksum = weights_checksum({bytes.get(), manifest.bytes});
   return std::make_shared<Weights>(std::move(manifest), std::move(bytes));

@@ -27,8 +27,11 @@ TOLERANCE = 1e-4
 
 
 def tensors(folder):
-    return {name: (tensor["dtype"], tensor["shape"], bytes(tensor["data"]))
-            for name, tensor in safetensors.deserialize((folder / "model.safetensors").read_bytes())}
+    index = folder / "model.safetensors.index.json"
+    files = json.loads(index.read_text())["weight_map"] if index.exists() else {"": "model.safetensors"}
+    return {name: (tensor["dtype"], tensor["shape"], bytes(tensor["data"])) for file in set(files.values())
+            for name, tensor in safetensors.deserialize((folder / file).read_bytes())
+            if not index.exists() or files[name] == file}
 
 
 def settings(config):

@@ -31,6 +31,7 @@ inline constexpr int64_t value_panel_size(int64_t head_dim) {
 struct AttentionHead {
   int64_t tokens = 0;    // T
   int64_t head_dim = 0;  // hd
+  int64_t window = 0;    // keys that a token sees at most, itself included; 0: all before it
   float scale = 1;
   const float* q = nullptr;  // [T, hd]
   int64_t q_stride = 0;      // of q, out, dout, dq
@@ -47,9 +48,10 @@ struct AttentionHead {
   float* dv = nullptr;
 };
 
-// All heads of one token: out = softmax(scale q K^T) V over the first `keys` keys.
+// All heads of one token: out = softmax(scale q K^T) V over keys [skip, keys) of its panels.
 struct TokenAttention {
   int64_t heads = 0, kv_heads = 0, head_dim = 0, keys = 0;
+  int64_t skip = 0;  // < kLanes: whole panels out of sight are not given
   float scale = 1;
   const float* q = nullptr;  // [heads, head_dim]
   float* out = nullptr;      // [heads, head_dim]

@@ -58,6 +58,12 @@ inline __attribute__((always_inline)) v16 keep_lanes(v16 x, int64_t n, float fil
   return lane < static_cast<int32_t>(n) ? x : splat(fill);
 }
 
+// 0 in the first n lanes, x in the rest.
+inline __attribute__((always_inline)) v16 drop_lanes(v16 x, int64_t n) {
+  const v16i lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return lane < static_cast<int32_t>(n) ? v16{} : x;
+}
+
 // e^x to 2 ulp on [-87, 88], clamped outside: 2^n * p(r), |r| <= ln2/2, p of degree 6. NaN stays
 // NaN, so that a guard further on sees it.
 inline __attribute__((always_inline)) v16 exp(v16 x) {

@@ -7,6 +7,7 @@
 
 #include "model/kv_cache.hpp"
 #include "model/logprobs.hpp"
+#include "model/rope.hpp"
 #include "tests/tiny_model.hpp"
 
 using namespace tracewise;
@@ -85,6 +86,8 @@ TEST_CASE("training mode predicts the bits of inference mode") {
 
 TEST_CASE("decoding token by token on scattered cache blocks gives the bits of the packed pass") {
   ModelConfig config = testing::tiny_model();
+  SECTION("that all see all tokens before them") {}
+  SECTION("whose layers see the last 19, and the last 5") { config.windows = {19, 5}; }
   Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
   REQUIRE(decoder.load(random_weights(config, 1)).ok());
   c10::NoGradGuard no_gradient;
@@ -111,10 +114,12 @@ TEST_CASE("ATen's paths agree with the kernels' to 1e-4") {
   at::manual_seed(1);
   const at::Tensor q = at::randn({9, 4, 12}), k = at::randn({9, 2, 12}), v = at::randn({9, 2, 12});
   const std::vector<int64_t> starts = {0, 4, 9};
-  const at::Tensor ours = ops::packed_attention(q, k, v, starts);
-  const at::Tensor theirs =
-      ops::packed_attention(q.to(at::kDouble), k.to(at::kDouble), v.to(at::kDouble), starts);
-  CHECK((ours - theirs.to(at::kFloat)).abs().max().item<float>() < 1e-5f);
+  for (const int64_t window : {0, 3}) {
+    const at::Tensor ours = ops::packed_attention(q, k, v, starts, window);
+    const at::Tensor theirs = ops::packed_attention(q.to(at::kDouble), k.to(at::kDouble),
+                                                    v.to(at::kDouble), starts, window);
+    CHECK((ours - theirs.to(at::kFloat)).abs().max().item<float>() < 1e-5f);
+  }
 
   const at::Tensor x = at::randn({5, 12}), w = at::randn({12});
   CHECK((ops::rms_norm(x, w, 1e-5) - at::rms_norm(x, {12}, w, 1e-5)).abs().max().item<float>() <
@@ -124,7 +129,9 @@ TEST_CASE("ATen's paths agree with the kernels' to 1e-4") {
 
 TEST_CASE("gradients of the packed pass equal ATen's in double precision") {
   // One block written twice: with our operations in fp32, with ATen's autograd in fp64.
-  const auto table = ops::make_rope_table(16, 12, 10000.0, at::kCPU);
+  ModelConfig angles;
+  angles.max_context = 16, angles.head_dim = 12;
+  const auto table = make_rope_table(angles, at::kCPU);
   const at::Tensor positions = ids({0, 1, 2, 0, 1, 2, 3});
   const std::vector<int64_t> starts = {0, 3, 7};
   at::manual_seed(1);

@@ -54,9 +54,10 @@ struct Attention {
         v(random_floats(t * hd, 3)),
         dout(random_floats(t * hd, 4)) {}
 
-  double weight(int64_t t, int64_t j, double scale) const {
+  // Of key j >= first among those that query t sees.
+  double weight(int64_t t, int64_t j, double scale, int64_t first = 0) const {
     double denominator = 0;
-    for (int64_t i = 0; i <= t; ++i) denominator += std::exp(scale * dot(q, t, k, i));
+    for (int64_t i = first; i <= t; ++i) denominator += std::exp(scale * dot(q, t, k, i));
     return std::exp(scale * dot(q, t, k, j)) / denominator;
   }
   double dot(const std::vector<float>& a, int64_t i, const std::vector<float>& b, int64_t j) const {
@@ -164,21 +165,27 @@ TEST_CASE("packed causal attention equals softmax written out") {
   }
 }
 
-TEST_CASE("the gradients of attention equal the derivatives written out") {
-  const int64_t tokens = 19, hd = 24;
+// The attention of one head over `tokens` tokens that see `window` keys, and its gradients.
+void check_gradients(int64_t tokens, int64_t window) {
+  const int64_t hd = 24;
   const Attention x(tokens, hd);
   const double scale = 0.2;
-  std::vector<double> dq(tokens * hd), dk(tokens * hd), dv(tokens * hd);
+  std::vector<double> expected(tokens * hd), dq(tokens * hd), dk(tokens * hd), dv(tokens * hd);
+  const auto first = [&](int64_t t) {
+    return window == 0 ? 0 : std::max<int64_t>(0, t + 1 - window);
+  };
   for (int64_t t = 0; t < tokens; ++t) {
     double delta = 0;
-    for (int64_t j = 0; j <= t; ++j) delta += x.weight(t, j, scale) * x.dot(x.dout, t, x.v, j);
-    for (int64_t j = 0; j <= t; ++j) {
-      const double p = x.weight(t, j, scale);
+    for (int64_t j = first(t); j <= t; ++j)
+      delta += x.weight(t, j, scale, first(t)) * x.dot(x.dout, t, x.v, j);
+    for (int64_t j = first(t); j <= t; ++j) {
+      const double p = x.weight(t, j, scale, first(t));
       const double ds = p * (x.dot(x.dout, t, x.v, j) - delta) * scale;
       for (int64_t d = 0; d < hd; ++d) {
         dq[t * hd + d] += ds * x.k[j * hd + d];
         dk[j * hd + d] += ds * x.q[t * hd + d];
         dv[j * hd + d] += p * x.dout[t * hd + d];
+        expected[t * hd + d] += p * x.v[j * hd + d];
       }
     }
   }
@@ -188,6 +195,7 @@ TEST_CASE("the gradients of attention equal the derivatives written out") {
     std::vector<float> scratch(kernels::attention_scratch_size(tokens, hd));
     kernels::AttentionHead head;
     head.tokens = tokens;
+    head.window = window;
     head.head_dim = head.q_stride = head.kv_stride = hd;
     head.lse_stride = 1;
     head.scale = static_cast<float>(scale);
@@ -196,13 +204,22 @@ TEST_CASE("the gradients of attention equal the derivatives written out") {
     head.dq = gq.data(), head.dk = gk.data(), head.dv = gv.data();
     table->causal_attention(head, scratch.data());
     table->causal_attention_backward(head, scratch.data());
-    INFO(table->name);
+    INFO(table->name << " window " << window);
+    CHECK(largest_difference(out, expected) < 1e-5);
     CHECK(largest_difference(gq, dq) < 1e-5);
     CHECK(largest_difference(gk, dk) < 1e-5);
     CHECK(largest_difference(gv, dv) < 1e-5);
   }
 }
 
+TEST_CASE("the gradients of attention equal the derivatives written out") {
+  check_gradients(19, 0);
+}
+
+TEST_CASE("a window hides the keys before it, forwards and backwards") {
+  // Windows within a panel, of one and across several.
+  for (const int64_t window : {1, 3, 16, 17, 21, 100}) check_gradients(57, window);
+}
 TEST_CASE("a token over scattered panels has the bits of the packed sequence in all its heads") {
   const int64_t tokens = 21, hd = 24, kv_heads = 3, shared = 2, heads = kv_heads * shared;
   const auto q = random_floats(tokens * heads * hd, 1),

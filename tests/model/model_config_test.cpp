@@ -36,7 +36,7 @@ TEST_CASE("the config that transformers saves for Qwen3 is read field by field")
   expected.kv_heads = 1;
   expected.head_dim = 12;
   expected.mlp_width = 24;
-  expected.max_context = 64;
+  expected.max_context = 96;
   expected.rope_theta = 1e6;
   expected.norm_eps = 1e-6;
   expected.qk_norm = true;
@@ -47,7 +47,9 @@ TEST_CASE("the config that transformers saves for Qwen3 is read field by field")
 }
 
 TEST_CASE("every golden config comes back from the config.json that we write") {
-  for (const char* name : {"llama", "llama_tied", "qwen2", "qwen3"}) {
+  for (const auto& dir : std::filesystem::directory_iterator(TRACEWISE_TEST_DATA "/models")) {
+    const std::string name = dir.path().filename();
+    INFO(name);
     const auto config = parse_model_config(golden_config(name).dump(), name);
     REQUIRE(config.ok());
     const auto again = parse_model_config(model_config_json(*config), name);
@@ -124,27 +126,24 @@ TEST_CASE("a feature that the decoder does not compute is refused by name") {
     const char* model;
   } cases[] = {
       {"rope_scaling",
-       {{"rope_type", "yarn"}, {"factor", 4.0}},
-       "rope_scaling of type \"yarn\"",
+       {{"rope_type", "longrope"}, {"factor", 4.0}},
+       "rope_scaling of type \"longrope\"",
        "llama"},
-      {"rope_scaling",
-       {{"type", "linear"}, {"factor", 4.0}},
-       "rope_scaling of type \"linear\"",
-       "qwen2"},
-      {"rope_parameters", {{"rope_type", "llama3"}}, "rope_parameters of type \"llama3\"", "llama"},
+      {"rope_parameters", {{"type", "mrope"}}, "rope_parameters of type \"mrope\"", "qwen2"},
       {"partial_rotary_factor", 0.5, "partial_rotary_factor 0.5", "llama"},
       {"hidden_act", "gelu", "hidden_act \"gelu\"", "llama"},
       {"attention_bias", true, "attention_bias", "llama"},
       {"attention_bias", true, "attention_bias", "qwen3"},
       {"mlp_bias", true, "mlp_bias", "llama"},
-      {"use_sliding_window", true, "use_sliding_window", "qwen2"},
+      {"use_sliding_window", true, "use_sliding_window", "llama"},
       {"sliding_window", 1024, "sliding_window", "llama"},
       {"layer_types", {"full_attention", "sliding_attention"}, "\"sliding_attention\"", "qwen3"},
       {"attention_dropout", 0.1, "attention_dropout 0.1", "llama"},
       {"quantization_config", {{"bits", 4}}, "quantization_config", "llama"},
       {"auto_map", {{"AutoModel", "x.Y"}}, "auto_map", "llama"},
       {"num_local_experts", 8, "num_local_experts", "llama"},
-      {"dtype", "float16", "dtype \"float16\"", "llama"},
+      {"layer_types", {"full_attention", "full_attention"}, "\"full_attention\"", "mistral"},
+      {"dtype", "float8", "dtype \"float8\"", "llama"},
       {"architectures", {"MixtralForCausalLM"}, "\"MixtralForCausalLM\"", "llama"},
   };
   for (const auto& c : cases) {
@@ -158,6 +157,81 @@ TEST_CASE("a feature that the decoder does not compute is refused by name") {
     CHECK_THAT(parsed.error().message, Catch::Contains(c.named));
     CHECK_THAT(parsed.error().message, Catch::StartsWith("dir/config.json: "));
   }
+}
+
+TEST_CASE("rotary scaling is read as transformers reads it, and sets the context") {
+  const auto read = [](const char* model, json scaling, int64_t positions) {
+    json object = golden_config(model);
+    object["rope_scaling"] = std::move(scaling);
+    object["max_position_embeddings"] = positions;
+    const auto parsed = parse_model_config(object.dump(), "config.json");
+    INFO((parsed.ok() ? "" : parsed.error().message));
+    REQUIRE(parsed.ok());
+    return *parsed;
+  };
+  using Kind = RopeScaling::Kind;
+  const ModelConfig linear = read("llama", {{"type", "linear"}, {"factor", 2.5}}, 4096);
+  CHECK(linear.rope_scaling.kind == Kind::kLinear);
+  CHECK(linear.max_context == 10240);
+  CHECK(linear.rope_scaling.original_context == 4096);
+  // Llama 3.1's own.
+  const ModelConfig llama3 = read("llama",
+                                  {{"rope_type", "llama3"},
+                                   {"factor", 8.0},
+                                   {"low_freq_factor", 1.0},
+                                   {"high_freq_factor", 4.0},
+                                   {"original_max_position_embeddings", 8192}},
+                                  131072);
+  CHECK(llama3.max_context == 131072);
+  CHECK(llama3.rope_scaling.original_context == 8192);
+  // What Qwen says to add for long texts: max_position_embeddings stays that of the pretraining.
+  const ModelConfig yarn =
+      read("qwen2",
+           {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32768}}, 32768);
+  CHECK(yarn.max_context == 131072);
+  CHECK(yarn.rope_scaling.attention_factor == Approx(1.138629436));  // 0.1 ln 4 + 1
+  const ModelConfig scaled = read(
+      "llama", {{"rope_type", "yarn"}, {"factor", 4.0}, {"mscale", 2}, {"mscale_all_dim", 1}}, 64);
+  CHECK(scaled.rope_scaling.attention_factor == Approx(1.277258872 / 1.138629436));
+
+  const auto wrong = [](json scaling) { return error_with("rope_scaling", scaling).message; };
+  CHECK(wrong({{"rope_type", "linear"}}) == "config.json: rope_scaling: \"factor\" is missing");
+  CHECK_THAT(wrong({{"rope_type", "linear"}, {"factor", 0.5}}),
+             Catch::Contains("\"factor\" is 0.5, but must be from 1 to"));
+  CHECK_THAT(wrong({{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}}),
+             Catch::Contains("\"original_max_position_embeddings\" is missing"));
+  CHECK_THAT(wrong("yarn"), Catch::Contains("must be an object"));
+}
+
+TEST_CASE("the layers with a sliding window are those that transformers slides") {
+  const auto windows = [](const char* model, const json& changes) {
+    json object = golden_config(model);
+    object["num_hidden_layers"] = 4;
+    object.erase("layer_types");
+    object.merge_patch(changes);
+    const auto parsed = parse_model_config(object.dump(), "config.json");
+    INFO((parsed.ok() ? "" : parsed.error().message));
+    REQUIRE(parsed.ok());
+    return parsed->windows;
+  };
+  using Windows = std::vector<int64_t>;
+  CHECK(windows("mistral", json::object()) == Windows{5, 5, 5, 5});
+  json without = golden_config("mistral");
+  without.erase("sliding_window");  // transformers' default
+  CHECK(parse_model_config(without.dump(), "config.json")->windows == Windows{4096, 4096});
+  without["sliding_window"] = nullptr;
+  CHECK(parse_model_config(without.dump(), "config.json")->windows.empty());
+
+  const json used = {{"use_sliding_window", true}, {"sliding_window", 9}};
+  json late = used, named = used;
+  late["max_window_layers"] = 2;
+  CHECK(windows("qwen2", late) == Windows{0, 0, 9, 9});
+  named["layer_types"] = {"sliding_attention", "full_attention", "full_attention",
+                          "sliding_attention"};
+  CHECK(windows("qwen3", named) == Windows{9, 0, 0, 9});
+  CHECK(windows("qwen3", {{"use_sliding_window", false}}).empty());
+  CHECK_THAT(error_with("layer_types", {"full_attention"}, "qwen3").message,
+             Catch::Contains("a type for each of 2 layers"));
 }
 
 TEST_CASE("default rotary parameters and an unused sliding window are accepted") {

@@ -1,0 +1,62 @@
+#include "learner/head_loss.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+
+#include "model/logprobs.hpp"
+
+namespace tracewise {
+namespace {
+
+using torch::autograd::AutogradContext;
+using Tensors = torch::autograd::variable_list;
+
+// The gradients are known as soon as the loss is: the rows' logits need not be computed again.
+struct HeadLoss : torch::autograd::Function<HeadLoss> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& norm,
+                            const at::Tensor& head, const Decoder& decoder,
+                            const at::Tensor& targets, int64_t step, const RowsLoss& loss) {
+    const c10::AutoGradMode with_gradient(true);
+    at::Tensor total, of_norm, of_head;
+    std::vector<at::Tensor> of_hidden;
+    for (int64_t begin = 0; begin < hidden.size(0); begin += step) {
+      const int64_t rows = std::min(step, hidden.size(0) - begin);
+      const at::Tensor some = hidden.detach().narrow(0, begin, rows).requires_grad_(true);
+      const at::Tensor logits = decoder.logits(some);
+      const at::Tensor part =
+          loss(begin, token_logprobs(logits, targets.narrow(0, begin, rows)), logits);
+      const Tensors gradients = torch::autograd::grad({part}, {some, norm, head});
+      of_hidden.push_back(gradients[0]);
+      const bool first = begin == 0;
+      total = first ? part.detach() : total + part.detach();
+      of_norm = first ? gradients[1] : of_norm + gradients[1];
+      of_head = first ? gradients[2] : of_head.add_(gradients[2]);
+    }
+    ctx->saved_data["hidden"] = at::cat(of_hidden);
+    ctx->saved_data["norm"] = of_norm;
+    ctx->saved_data["head"] = of_head;
+    return total;
+  }
+
+  static Tensors backward(AutogradContext* ctx, Tensors gradients) {
+    const auto of = [&](const char* input) {
+      return ctx->saved_data[input].toTensor() * gradients[0];
+    };
+    return {of("hidden"), of("norm"), of("head"), {}, {}, {}, {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor head_loss(const Decoder& decoder, const at::Tensor& hidden, const at::Tensor& targets,
+                     int64_t at_once, const RowsLoss& loss) {
+  TW_CHECK(hidden.size(0) > 0 && at_once > 0, "a loss of no rows");
+  const auto [norm, head] = decoder.head_parameters();
+  return HeadLoss::apply(hidden, norm, head, decoder, targets, at_once, loss);
+}
+
+}  // namespace tracewise
