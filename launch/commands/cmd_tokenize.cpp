@@ -20,7 +20,7 @@ using Json = nlohmann::json;
 struct Options {
   std::filesystem::path model_dir;
   bool decode = false;
-  bool special = true;
+  bool no_special = false;
 };
 
 Result<std::string> encode_line(const Json& line, const Tokenizer& tokenizer, bool add_special) {
@@ -60,8 +60,8 @@ Result<void> run(const Options& options) {
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
     const Json line = Json::parse(text, nullptr, false);
     auto answer = !line.is_object() ? Result<std::string>(bad_input("no JSON object"))
-                  : options.decode  ? decode_line(line, *tokenizer, !options.special)
-                                    : encode_line(line, *tokenizer, options.special);
+                  : options.decode  ? decode_line(line, *tokenizer, options.no_special)
+                                    : encode_line(line, *tokenizer, !options.no_special);
     if (!answer.ok()) {
       return Error{answer.error().error_class,
                    "stdin:" + std::to_string(number) + ": " + answer.error().message};
@@ -87,7 +87,7 @@ int cmd_tokenize(const Args& args) {
       ->type_name("DIR");
   app.add_flag("--decode", options.decode, "{\"tokens\": [n]} in, {\"text\": \"..\"} out");
   app.add_flag(
-      "!--no-special", options.special,
+      "--no-special", options.no_special,
       "without the tokens that the tokenizer puts around a text; with --decode special tokens "
       "are left out of it");
   if (const auto exit = parse_args(app, args)) return *exit;

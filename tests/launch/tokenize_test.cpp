@@ -20,9 +20,9 @@ TEST_CASE("tokenize turns lines of text into lines of ids and back") {
   const Finished out = tokenize("{\"text\": \"the cat\\n\"}\n\n{\"text\": \"\"}\n");
   CHECK(out.err.empty());
   CHECK(out.exit_code == 0);
-  CHECK(out.out == "{\"tokens\":[1,271,274,13]}\n{\"tokens\":[1]}\n");
-  CHECK(tokenize("{\"text\": \"the cat\"}\n", {"--no-special"}).out == "{\"tokens\":[271,274]}\n");
-  const std::string ids = "{\"tokens\": [1, 271, 274, 13]}\n";
+  CHECK(out.out == "{\"tokens\":[1,272,275,13]}\n{\"tokens\":[1]}\n");
+  CHECK(tokenize("{\"text\": \"the cat\"}\n", {"--no-special"}).out == "{\"tokens\":[272,275]}\n");
+  const std::string ids = "{\"tokens\": [1, 272, 275, 13]}\n";
   CHECK(tokenize(ids, {"--decode"}).out == "{\"text\":\"<s> the cat\\n\"}\n");
   CHECK(tokenize(ids, {"--decode", "--no-special"}).out == "{\"text\":\"the cat\\n\"}\n");
 }
@@ -45,10 +45,10 @@ TEST_CASE("a bad line ends tokenize with its number") {
   CHECK(refused("{\"text\": \"\\ud800\"}") == "no JSON object\n");
   CHECK(refused("{\"tokens\": 3}", {"--decode"}) == "\"tokens\" is no array\n");
   CHECK(refused("{\"text\": \"\"}", {"--decode"}) == "\"tokens\" is missing\n");
-  CHECK(refused("{\"tokens\": [1, 275]}", {"--decode"}) ==
-        "\"tokens\"[1] is 275, but ids are whole numbers from 0 to 274\n");
+  CHECK(refused("{\"tokens\": [1, 276]}", {"--decode"}) ==
+        "\"tokens\"[1] is 276, but ids are whole numbers from 0 to 275\n");
   CHECK(refused("{\"tokens\": [-1]}", {"--decode"}) ==
-        "\"tokens\"[0] is -1, but ids are whole numbers from 0 to 274\n");
+        "\"tokens\"[0] is -1, but ids are whole numbers from 0 to 275\n");
 }
 
 TEST_CASE("tokenize needs a folder with a tokenizer") {

@@ -57,7 +57,7 @@ TEST_CASE("the pieces of a text's ids are its bytes") {
   for (const int32_t id : all) text += bytes->piece(id);
   CHECK(text == "the 🇩🇪<|endoftext|>\n");
 
-  // 271 is "▁the", 13 is <0x0A>: the blank before a text's first word is in the piece, not in the
+  // 272 is "▁the", 13 is <0x0A>: the blank before a text's first word is in the piece, not in the
   // text.
   const auto marks = load("marks");
   const Ids ids = *marks->encode("the\n", false);
