@@ -328,6 +328,9 @@ void add_trainer_keys(Keys& k) {
                           "Optimizer steps of a batch, over a random split of its rollouts."));
   k.push_back(integer_key("trainer.micro_batch_tokens", AT(trainer.micro_batch_tokens), at_least(1),
                           "Tokens of one forward and backward pass."));
+  k.push_back(flag_key("trainer.activation_checkpointing", AT(trainer.activation_checkpointing),
+                       "Backward passes compute each layer again instead of keeping what it "
+                       "computed: less memory, a third more work."));
   k.push_back(integer_key("trainer.max_bad_steps", AT(trainer.max_bad_steps), at_least(1),
                           "Non-finite updates in a row after which the run stops."));
   k.push_back(real_key("trainer.logprob_gap_alarm", AT(trainer.logprob_gap_alarm), at_least(0),

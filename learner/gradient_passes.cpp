@@ -74,8 +74,8 @@ double GradientPasses::add(const MicroBatch& micro, const at::Tensor& old, StepS
   if (options_.kl_beta > 0) all.reference = predict_logprobs(*reference_, packed);
   const at::Tensor are_fresh = on_device(fresh);
   const at::Tensor loss =
-      head_loss(decoder_, predicting_hidden(decoder_, packed), on_device(packed.targets),
-                rows_at_once(decoder_),
+      head_loss(decoder_, predicting_hidden(decoder_, packed, checkpointed_),
+                on_device(packed.targets), rows_at_once(decoder_),
                 [&](int64_t begin, const at::Tensor& logprobs, const at::Tensor& logits) {
                   PolicyTerms terms = rows_of(all, begin, logprobs.size(0));
                   terms.logprobs = logprobs;
@@ -111,7 +111,7 @@ double GradientPasses::add_pairs(const std::vector<const StepPair*>& pairs, int6
         .index_add(0, on_device(owner), logprobs)
         .view({-1, 2});
   };
-  const at::Tensor hidden = predicting_hidden(decoder_, packed);
+  const at::Tensor hidden = predicting_hidden(decoder_, packed, checkpointed_);
   const at::Tensor targets = on_device(packed.targets);
   // A pair's loss needs all of its tokens: their gradients come first, then the rows'.
   const at::Tensor logprobs = target_logprobs(decoder_, hidden, targets).requires_grad_(true);
@@ -143,7 +143,7 @@ double GradientPasses::add_supervised(std::span<const SupervisedExample* const> 
   }
   const at::Tensor all = on_device(weights);
   const at::Tensor loss = head_loss(
-      decoder_, predicting_hidden(decoder_, packed), on_device(packed.targets),
+      decoder_, predicting_hidden(decoder_, packed, checkpointed_), on_device(packed.targets),
       rows_at_once(decoder_), [&](int64_t begin, const at::Tensor& logprobs, const at::Tensor&) {
         return -(logprobs * all.narrow(0, begin, logprobs.size(0))).sum();
       });

@@ -24,8 +24,11 @@ inline double token_weight(const SupervisedExample& e, size_t token) {
 class GradientPasses {
  public:
   // `reference`: for the KL term and step-DPO, else null. Both decoders outlive this.
-  GradientPasses(const LossOptions& options, const Decoder& decoder, const Decoder* reference)
-      : options_(options), decoder_(decoder), reference_(reference) {}
+  GradientPasses(const TrainerOptions& options, const Decoder& decoder, const Decoder* reference)
+      : options_(options.loss),
+        checkpointed_(options.activation_checkpointing),
+        decoder_(decoder),
+        reference_(reference) {}
 
   // Of the weights that the batch finds: rollouts that are all of it are fresh.
   void set_version(uint64_t version) { version_ = version; }
@@ -50,6 +53,7 @@ class GradientPasses {
   bool is_fresh(const AdvantageRollout& rollout) const;
 
   LossOptions options_;
+  bool checkpointed_;
   const Decoder& decoder_;
   const Decoder* reference_;
   uint64_t version_ = 0;

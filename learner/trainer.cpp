@@ -49,7 +49,7 @@ class DecoderTrainer final : public Trainer {
                                                decoder_.device());
         TW_TRY(reference_->load(ranks_ ? decoder_.snapshot(0) : weights));
       }
-      passes_ = std::make_unique<GradientPasses>(options_.loss, decoder_, reference_.get());
+      passes_ = std::make_unique<GradientPasses>(options_, decoder_, reference_.get());
       return {};
     });
   }

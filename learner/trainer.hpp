@@ -49,9 +49,10 @@ struct LossOptions {
 struct TrainerOptions {
   OptimizerOptions optimizer;
   LossOptions loss;
-  int64_t updates_per_batch = 1;      // optimizer steps a batch, over a seeded random split
-  int64_t micro_batch_tokens = 4096;  // tokens of one forward and backward pass
-  int64_t max_bad_steps = 5;          // skipped steps in a row until the run stops
+  int64_t updates_per_batch = 1;          // optimizer steps a batch, over a seeded random split
+  int64_t micro_batch_tokens = 4096;      // tokens of one forward and backward pass
+  bool activation_checkpointing = false;  // backward passes compute each layer again: less memory
+  int64_t max_bad_steps = 5;              // skipped steps in a row until the run stops
   // Nats. A batch warns if its fresh tokens' log-probabilities are further than this, on average,
   // from those at sampling time; 0: never. Kernels that round differently stay below it in bf16.
   double logprob_gap_alarm = 0.05;

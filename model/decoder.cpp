@@ -7,6 +7,7 @@
 
 #include <cstring>
 
+#include "model/checkpointed.hpp"
 #include "model/device.hpp"
 #include "model/rope.hpp"
 
@@ -55,6 +56,17 @@ struct DecoderParameters {
   struct Layer {
     at::Tensor input_norm, post_norm, q_norm, k_norm;
     ops::LinearWeight q, k, v, out, gate, up, down;
+
+    std::vector<at::Tensor> tensors() const {
+      std::vector<at::Tensor> all = {input_norm, post_norm};
+      for (const at::Tensor& norm : {q_norm, k_norm})
+        if (norm.defined()) all.push_back(norm);
+      for (const ops::LinearWeight* w : {&q, &k, &v, &out, &gate, &up, &down}) {
+        all.push_back(w->weight);
+        if (w->bias.defined()) all.push_back(w->bias);
+      }
+      return all;
+    }
   };
 
   WeightsPtr storage;  // that `flat` lies in; null: its own
@@ -227,17 +239,35 @@ at::Tensor Decoder::attention_block(size_t index, const at::Tensor& x, const at:
   return ops::linear(out.reshape({n, config_.heads * config_.head_dim}), layer.out);
 }
 
+at::Tensor Decoder::layer_output(size_t index, const at::Tensor& in, const at::Tensor& positions,
+                                 Attention& attention) const {
+  const DecoderParameters::Layer& layer = parameters_->layers[index];
+  const at::Tensor x =
+      in + attention_block(index, ops::rms_norm(in, layer.input_norm, config_.norm_eps), positions,
+                           attention);
+  const at::Tensor normed = ops::rms_norm(x, layer.post_norm, config_.norm_eps);
+  return x +
+         ops::linear(ops::swiglu(ops::linear(normed, layer.gate), ops::linear(normed, layer.up)),
+                     layer.down);
+}
+
 at::Tensor Decoder::hidden(const at::Tensor& tokens, const at::Tensor& positions,
                            Attention& attention) const {
   TW_CHECK(parameters_ != nullptr, "no weights were loaded");
   at::Tensor x = at::embedding(parameters_->embedding, tokens);  // [N, width]
+  for (size_t i = 0; i < parameters_->layers.size(); ++i)
+    x = layer_output(i, x, positions, attention);
+  return x;
+}
+
+at::Tensor Decoder::checkpointed_hidden(const at::Tensor& tokens, const at::Tensor& positions,
+                                        std::shared_ptr<Attention> attention) const {
+  at::Tensor x = at::embedding(parameters_->embedding, tokens);
   for (size_t i = 0; i < parameters_->layers.size(); ++i) {
-    const DecoderParameters::Layer& layer = parameters_->layers[i];
-    x = x + attention_block(i, ops::rms_norm(x, layer.input_norm, config_.norm_eps), positions,
-                            attention);
-    const at::Tensor normed = ops::rms_norm(x, layer.post_norm, config_.norm_eps);
-    x = x + ops::linear(ops::swiglu(ops::linear(normed, layer.gate), ops::linear(normed, layer.up)),
-                        layer.down);
+    x = checkpointed(x, parameters_->layers[i].tensors(),
+                     [this, i, positions, attention](const at::Tensor& in) {
+                       return layer_output(i, in, positions, *attention);
+                     });
   }
   return x;
 }

@@ -79,6 +79,11 @@ class Decoder {
   at::Tensor hidden(const at::Tensor& tokens, const at::Tensor& positions,
                     Attention& attention) const;
 
+  // The same, in kTraining: of each layer's activations only its input is kept for the backward
+  // pass, until which the weights must stay.
+  at::Tensor checkpointed_hidden(const at::Tensor& tokens, const at::Tensor& positions,
+                                 std::shared_ptr<Attention> attention) const;
+
   // [R, width] -> [R, vocab] fp32
   at::Tensor logits(const at::Tensor& hidden) const;
 
@@ -100,6 +105,8 @@ class Decoder {
 
   at::Tensor leaf(const at::Tensor& flat, const std::string& name);
   bool shares_storage() const;
+  at::Tensor layer_output(size_t layer, const at::Tensor& x, const at::Tensor& positions,
+                          Attention& attention) const;
   at::Tensor attention_block(size_t layer, const at::Tensor& x, const at::Tensor& positions,
                              Attention& attention) const;
 

@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <memory>
 
 namespace tracewise {
 
@@ -33,13 +34,16 @@ void PackedTokens::append(std::span<const int32_t> sequence, int64_t first) {
   starts.push_back(start + length);
 }
 
-at::Tensor predicting_hidden(const Decoder& decoder, const PackedTokens& packed) {
+at::Tensor predicting_hidden(const Decoder& decoder, const PackedTokens& packed,
+                             bool checkpointed) {
   const auto on_device = [&](const std::vector<int64_t>& x) {
     return at::tensor(x, at::kLong).to(decoder.device());
   };
-  PackedAttention attention(packed.starts);
-  return decoder.hidden(on_device(packed.tokens), on_device(packed.positions), attention)
-      .index_select(0, on_device(packed.rows));
+  const at::Tensor tokens = on_device(packed.tokens), positions = on_device(packed.positions);
+  const auto attention = std::make_shared<PackedAttention>(packed.starts);
+  const at::Tensor hidden = checkpointed ? decoder.checkpointed_hidden(tokens, positions, attention)
+                                         : decoder.hidden(tokens, positions, *attention);
+  return hidden.index_select(0, on_device(packed.rows));
 }
 
 at::Tensor predict(const Decoder& decoder, const PackedTokens& packed) {

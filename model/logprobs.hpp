@@ -32,8 +32,10 @@ struct PackedTokens {
   void append(std::span<const int32_t> sequence, int64_t first);
 };
 
-// Hidden states of the predicting rows: [R, width].
-at::Tensor predicting_hidden(const Decoder& decoder, const PackedTokens& packed);
+// Hidden states of the predicting rows: [R, width]. `checkpointed`: see
+// Decoder::checkpointed_hidden.
+at::Tensor predicting_hidden(const Decoder& decoder, const PackedTokens& packed,
+                             bool checkpointed = false);
 
 // Logits of the predicting rows: [R, V] fp32.
 at::Tensor predict(const Decoder& decoder, const PackedTokens& packed);

@@ -80,3 +80,26 @@ TEST_CASE("log-probabilities have the same bits however many rows are computed a
       token_logprobs(predict(decoder, packed), at::tensor(packed.targets, at::kLong));
   CHECK(at::equal(predict_logprobs(decoder, packed), all.detach()));
 }
+
+TEST_CASE("activation checkpointing gives the bits of the gradient that keeps all activations") {
+  for (const char* kind : {"llama", "qwen2", "qwen3"}) {
+    ModelConfig config = testing::tiny_model();
+    config.qkv_bias = std::string(kind) == "qwen2";
+    config.qk_norm = std::string(kind) == "qwen3";
+    config.tied_head = config.qk_norm;
+    Decoder decoder(config, Decoder::Mode::kTraining, at::kCPU);
+    REQUIRE(decoder.load(testing::random_weights(config, 1)).ok());
+    PackedTokens packed;
+    packed.append(testing::random_tokens(13, 5), 1);
+    packed.append(testing::random_tokens(9, 3), 2);
+    const auto gradient = [&](bool checkpointed) {
+      decoder.flat_gradient().zero_();
+      predicting_hidden(decoder, packed, checkpointed).pow(2).sum().backward();
+      return decoder.flat_gradient().clone();
+    };
+    const at::Tensor expected = gradient(false);
+    INFO(kind);
+    CHECK(expected.abs().max().item<double>() > 0);
+    CHECK(at::equal(gradient(true), expected));
+  }
+}
