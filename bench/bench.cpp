@@ -29,6 +29,7 @@ const std::vector<NamedBenchmark>& benchmarks() {
       {"swap", "what new weights cost those who decode, against a decode step", bench_swap},
       {"weights", "weights between processes against memcpy and plain TLS sockets", bench_weights},
       {"messages", "messages between actors of two processes against Ray", bench_messages},
+      {"tokenizer", "encoding and decoding text against the tokenizers package", bench_tokenizer},
       {"scale", "a head with 1,000 stub generators", bench_scale},
   };
   return all;
@@ -92,10 +93,10 @@ Result<std::filesystem::path> reference_python(const BenchOptions& options,
   return venv / "bin/python";
 }
 
-Result<double> run_reference(const BenchOptions& options, const std::vector<std::string>& words) {
-  TW_ASSIGN(const std::filesystem::path python, reference_python(options, "reference"));
-  std::string command =
-      quoted(python.string()) + " " + quoted((options.source / "bench/reference.py").string());
+Result<double> run_reference(const BenchOptions& options, const std::vector<std::string>& words,
+                             const std::string& kind, const std::string& script) {
+  TW_ASSIGN(const std::filesystem::path python, reference_python(options, kind));
+  std::string command = quoted(python.string()) + " " + quoted((options.source / script).string());
   for (const std::string& word : words) command += " " + quoted(word);
   std::FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return io_error("cannot start " + command);

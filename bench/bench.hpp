@@ -66,6 +66,9 @@ Result<std::vector<BenchResult>> bench_messages(const BenchOptions& options);
 // One head with 1,000 stub generators: the head's processor time, how long prompts take, memory.
 Result<std::vector<BenchResult>> bench_scale(const BenchOptions& options);
 
+// MB/s of text that is encoded and decoded on one thread against the tokenizers package.
+Result<std::vector<BenchResult>> bench_tokenizer(const BenchOptions& options);
+
 // The list for scripts: [{"name", "value", "unit", "reference", "reference_value", "ratio",
 // "spread", "goal", "met"}], goal null where there is none.
 std::string results_json(const std::vector<BenchResult>& results);
@@ -89,7 +92,10 @@ BenchResult summarise(std::string name, std::string unit, std::string reference,
 Result<std::filesystem::path> reference_python(const BenchOptions& options,
                                                const std::string& kind);
 
-// Runs bench/reference.py with WORDS... and reads the one number that it prints last.
-Result<double> run_reference(const BenchOptions& options, const std::vector<std::string>& words);
+// Runs a Python script of the repository with WORDS... and the packages of `kind`, and reads the
+// one number that it prints last.
+Result<double> run_reference(const BenchOptions& options, const std::vector<std::string>& words,
+                             const std::string& kind = "reference",
+                             const std::string& script = "bench/reference.py");
 
 }  // namespace tracewise::bench

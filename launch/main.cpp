@@ -36,6 +36,7 @@ constexpr Command kCommands[] = {
     {"score", "log-probabilities of given token ids, JSON lines in and out", cmd_score},
     {"verify", "rewards of given responses, JSON lines in and out", cmd_verify},
     {"sft", "supervised warm start on prompts with responses", cmd_sft},
+    {"tokenize", "token ids of texts and back, JSON lines in and out", cmd_tokenize},
     {"node", "one process of such a run; launch starts it", cmd_node},
     {"trace", "the steps of a rollout, each with value, gain and advantage", cmd_trace},
 };

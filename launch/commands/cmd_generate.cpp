@@ -17,16 +17,19 @@ namespace {
 class TextOutput {
  public:
   TextOutput(const Tokenizer& tokenizer, const std::vector<int32_t>& stops, uint32_t samples)
-      : tokenizer_(tokenizer), stops_(stops), texts_(samples), finished_(samples) {}
+      : tokenizer_(tokenizer), stops_(stops), texts_(samples), finished_(samples) {
+    for (uint32_t i = 0; i < samples; ++i) streams_.push_back(tokenizer.stream(false));
+  }
 
   void put(const TokenEvent& event) {
     const bool ends = std::ranges::find(stops_, event.token) != stops_.end();
     if (!(ends && tokenizer_.is_special(event.token)))
-      texts_[event.sample] += tokenizer_.piece(event.token);
+      streams_[event.sample]->push({&event.token, 1}, texts_[event.sample]);
     write();
   }
 
   void finish(uint32_t sample) {
+    streams_[sample]->finish(texts_[sample]);
     finished_[sample] = true;
     write();
   }
@@ -56,10 +59,11 @@ class TextOutput {
 
   const Tokenizer& tokenizer_;
   const std::vector<int32_t>& stops_;
-  std::vector<std::string> texts_;  // [N] not yet written
-  std::vector<bool> finished_;      // [N]
-  size_t shown_ = 0;                // the sample whose turn it is
-  bool begun_ = false;              // whether its heading was written
+  std::vector<std::unique_ptr<TextStream>> streams_;  // [N]
+  std::vector<std::string> texts_;                    // [N] not yet written
+  std::vector<bool> finished_;                        // [N]
+  size_t shown_ = 0;                                  // the sample whose turn it is
+  bool begun_ = false;                                // whether its heading was written
 };
 
 std::string json_line(const Rollout& rollout, const std::string& prompt,

@@ -1,18 +1,14 @@
-#include "model/tokenizer.hpp"
+#include "model/tokenizer/symbol_tokenizer.hpp"
 
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
-#include "model/file_io.hpp"
-
 namespace tracewise {
 namespace {
 
 using nlohmann::json;
-
-constexpr uint64_t kMaxTokenizerBytes = uint64_t{256} << 20;
 
 // Escapes what Oniguruma, the regex engine of Hugging Face's tokenizers, reads as syntax.
 std::string regex_escape(std::string_view text) {
@@ -68,12 +64,8 @@ class SymbolTokenizer final : public Tokenizer {
     return ids;
   }
 
-  std::string decode(std::span<const int32_t> ids, bool skip_special) const override {
-    std::string text;
-    for (const int32_t id : ids) {
-      if (!(skip_special && is_special(id))) text += piece(id);
-    }
-    return text;
+  std::unique_ptr<TextStream> stream(bool skip_special) const override {
+    return std::make_unique<Stream>(*this, skip_special);
   }
 
   const std::string& piece(int32_t id) const override {
@@ -92,6 +84,23 @@ class SymbolTokenizer final : public Tokenizer {
   json post_processor_json() const;
 
  private:
+  // Symbols are whole characters, so nothing is held back.
+  class Stream final : public TextStream {
+   public:
+    Stream(const SymbolTokenizer& tokenizer, bool skip_special)
+        : tokenizer_(tokenizer), skip_special_(skip_special) {}
+    void push(std::span<const int32_t> ids, std::string& out) override {
+      for (const int32_t id : ids) {
+        if (!(skip_special_ && tokenizer_.is_special(id))) out += tokenizer_.piece(id);
+      }
+    }
+    void finish(std::string& /*out*/) override {}
+
+   private:
+    const SymbolTokenizer& tokenizer_;
+    bool skip_special_;
+  };
+
   bool holds(int32_t id) const { return id >= 0 && id < vocab_size(); }
 
   int32_t longest_at(std::string_view text) const {
@@ -253,11 +262,7 @@ std::string type_of(const json& part) {
 
 // Kinds of tokenizers that are not ours, by the first part that differs.
 Result<void> refuse_other_kinds(const json& object, const std::string& place) {
-  const json model = object.value("model", json());
-  if (!model.is_object() || model.value("type", json()) != "WordLevel") {
-    return unsupported(place + ": a model of type " + type_of(model) +
-                       " is not supported; \"WordLevel\" is");
-  }
+  const json& model = object["model"];
   if (!model.contains("vocab") || !model["vocab"].is_object() || model["vocab"].empty()) {
     return bad_input(place + ": model.vocab is not an object with at least one symbol");
   }
@@ -284,11 +289,8 @@ Result<std::unique_ptr<Tokenizer>> make_symbol_tokenizer(std::vector<std::string
   return tokenizer;
 }
 
-Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& file) {
-  TW_ASSIGN(const std::string text, read_file(file, kMaxTokenizerBytes));
-  const std::string place = file.string();
-  const json object = json::parse(text, nullptr, false);
-  if (!object.is_object()) return bad_input(place + ": not a JSON object");
+Result<std::unique_ptr<Tokenizer>> read_symbol_tokenizer(const json& object,
+                                                         const std::string& place) {
   TW_TRY(refuse_other_kinds(object, place));
   TW_ASSIGN(SymbolParts parts, read_parts(object, place));
   auto made = make(std::move(parts.symbols), parts.special, parts.bos);
