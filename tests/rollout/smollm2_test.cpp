@@ -11,7 +11,7 @@
 using namespace tracewise;
 
 TEST_CASE("a real model's greedy answers are transformers', all prompts side by side") {
-  auto folder = load_model_weights(TRACEWISE_SMOLLM2);
+  auto folder = load_model_folder(TRACEWISE_SMOLLM2);
   INFO((folder.ok() ? "" : folder.error().message));
   REQUIRE(folder.ok());
   CHECK(folder->config.dtype == "BF16");
@@ -30,7 +30,10 @@ TEST_CASE("a real model's greedy answers are transformers', all prompts side by 
   REQUIRE(golden.size() >= 20);
   for (size_t i = 0; i < golden.size(); ++i) {
     GroupTask task = testing::task(i, 1);
-    task.prompt.tokens = golden[i]["tokens"].get<std::vector<int32_t>>();
+    const auto tokens = folder->tokenizer->encode(golden[i]["text"].get<std::string>(), true);
+    REQUIRE(tokens.ok());
+    CHECK(*tokens == golden[i]["tokens"].get<std::vector<int32_t>>());
+    task.prompt.tokens = *tokens;
     task.sampling.max_new_tokens = 48;
     task.sampling.temperature = 0;
     (*engine)->submit(std::move(task));
@@ -40,5 +43,6 @@ TEST_CASE("a real model's greedy answers are transformers', all prompts side by 
   for (const auto& [key, rollout] : rollouts) {
     INFO(golden[key.first]["text"]);
     CHECK(rollout.tokens == golden[key.first]["response"].get<std::vector<int32_t>>());
+    CHECK(folder->tokenizer->decode(rollout.tokens, false) == golden[key.first]["response_text"]);
   }
 }
