@@ -23,7 +23,8 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
     const c10::AutoGradMode with_gradient(true);
     at::Tensor total, of_norm, of_head;
     std::vector<at::Tensor> of_hidden;
-    for (int64_t begin = 0; begin < hidden.size(0); begin += step) {
+    // Once at least, so that a loss of no rows has a gradient too.
+    for (int64_t begin = 0; begin == 0 || begin < hidden.size(0); begin += step) {
       const int64_t rows = std::min(step, hidden.size(0) - begin);
       const at::Tensor some = hidden.detach().narrow(0, begin, rows).requires_grad_(true);
       const at::Tensor logits = decoder.logits(some);
@@ -54,7 +55,7 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
 
 at::Tensor head_loss(const Decoder& decoder, const at::Tensor& hidden, const at::Tensor& targets,
                      int64_t at_once, const RowsLoss& loss) {
-  TW_CHECK(hidden.size(0) > 0 && at_once > 0, "a loss of no rows");
+  TW_CHECK(at_once > 0, "rows at once");
   const auto [norm, head] = decoder.head_parameters();
   return HeadLoss::apply(hidden, norm, head, decoder, targets, at_once, loss);
 }

@@ -17,8 +17,8 @@ using RowsLoss =
     std::function<at::Tensor(int64_t begin, const at::Tensor& logprobs, const at::Tensor& logits)>;
 
 // Sum of the rows' losses, whose gradient goes to `hidden` and to the decoder's head as if all rows
-// had been there at once; `at_once` of them are. hidden [R, width] as of Decoder::hidden(), R > 0;
-// targets [R] int64.
+// had been there at once; `at_once` of them are. hidden [R, width] as of Decoder::hidden(), targets
+// [R] int64; R may be 0.
 at::Tensor head_loss(const Decoder& decoder, const at::Tensor& hidden, const at::Tensor& targets,
                      int64_t at_once, const RowsLoss& loss);
 

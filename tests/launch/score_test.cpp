@@ -107,15 +107,15 @@ TEST_CASE("score writes nothing and names the line that is wrong") {
         "\"tokens\"[0] is 1.5, but ids are whole numbers from 0 to 23\n");
   CHECK(refusal("{\"tokens\":[\"a\"]}") ==
         "\"tokens\"[0] is \"a\", but ids are whole numbers from 0 to 23\n");
-  CHECK(refusal(json{{"tokens", std::vector<int>(65, 3)}}.dump()) ==
-        "\"tokens\" has 65 tokens, but the model's context is 64\n");
+  CHECK(refusal(json{{"tokens", std::vector<int>(97, 3)}}.dump()) ==
+        "\"tokens\" has 97 tokens, but the model's context is 96\n");
 }
 
 TEST_CASE("score takes a sequence that fills the context") {
   const Finished finished = run_tracewise({"score", "--model", folder("llama")},
-                                          json{{"tokens", std::vector<int>(64, 3)}}.dump());
+                                          json{{"tokens", std::vector<int>(96, 3)}}.dump());
   CHECK(finished.exit_code == 0);
-  CHECK(lines_of(finished.out).at(0)["logprobs"].size() == 63);
+  CHECK(lines_of(finished.out).at(0)["logprobs"].size() == 95);
 }
 
 TEST_CASE("score refuses a missing model, input or option value with exit code 2") {

@@ -65,6 +65,25 @@ TEST_CASE("a loss over the head in parts has the gradient of all rows at once") 
   }
 }
 
+TEST_CASE("a loss of no rows is 0 and has a gradient of 0 for every parameter") {
+  const ModelConfig config = testing::tiny_model();
+  Decoder decoder(config, Decoder::Mode::kTraining, at::kCPU);
+  REQUIRE(decoder.load(testing::random_weights(config, 1)).ok());
+  std::vector<int64_t> told(static_cast<size_t>(decoder.flat().numel()));
+  decoder.on_gradient([&](int64_t begin, int64_t count) {
+    for (int64_t i = begin; i < begin + count; ++i) ++told[static_cast<size_t>(i)];
+  });
+  PackedTokens packed;
+  packed.append(testing::random_tokens(5, 5), 5);
+  const at::Tensor loss = head_loss(
+      decoder, predicting_hidden(decoder, packed), at::empty({0}, at::kLong), 7,
+      [](int64_t, const at::Tensor& logprobs, const at::Tensor&) { return logprobs.sum(); });
+  loss.backward();
+  CHECK(loss.item<double>() == 0);
+  CHECK(decoder.flat_gradient().abs().max().item<double>() == 0);
+  CHECK(told == std::vector<int64_t>(told.size(), 1));
+}
+
 TEST_CASE("log-probabilities have the same bits however many rows are computed at once") {
   ModelConfig config = testing::tiny_model();
   config.vocab_size = 600'000;  // of which 27 rows are computed at once
