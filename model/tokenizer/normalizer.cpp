@@ -19,10 +19,11 @@ bool is_ascii(const std::string& text) {
 // ICU's normaliser, of characters that the package's knows: later ones stay as they are there.
 const icu::Normalizer2& unicode_normalizer(UnicodeForm form) {
   struct All {
-    std::unique_ptr<icu::FilteredNormalizer2> forms[4];
+    std::unique_ptr<icu::UnicodeSet> known;
+    std::unique_ptr<icu::FilteredNormalizer2> forms[4];  // refer to it
     All() {
       UErrorCode code = U_ZERO_ERROR;
-      auto* known = new icu::UnicodeSet(u"[:Age=9.0:]", code);  // as long as the program
+      known = std::make_unique<icu::UnicodeSet>(u"[:Age=9.0:]", code);
       known->freeze();
       const icu::Normalizer2* of[] = {
           icu::Normalizer2::getNFCInstance(code), icu::Normalizer2::getNFDInstance(code),
