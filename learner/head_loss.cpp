@@ -44,8 +44,9 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
   }
 
   static Tensors backward(AutogradContext* ctx, Tensors gradients) {
+    // In place: the head's is as large as the head.
     const auto of = [&](const char* input) {
-      return ctx->saved_data[input].toTensor() * gradients[0];
+      return ctx->saved_data[input].toTensor().mul_(gradients[0]);
     };
     return {of("hidden"), of("norm"), of("head"), {}, {}, {}, {}};
   }

@@ -59,6 +59,11 @@ Result<void> write_and_sync(const fs::path& path,
 
 }  // namespace
 
+bool is_present(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
 Result<std::string> read_file(const fs::path& path, uint64_t max_bytes) {
   FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) return system_error("open", path);

@@ -15,6 +15,9 @@ namespace tracewise {
 // The file's bytes. kIo with the system's reason; kBadInput if it is larger than `max_bytes`.
 Result<std::string> read_file(const std::filesystem::path& file, uint64_t max_bytes);
 
+// Of the file system's answers only "yes" counts; what cannot be seen is reported by its reader.
+bool is_present(const std::filesystem::path& path);
+
 // Writes the parts one after the other beside `file`, syncs, and renames over it.
 // On failure `file` is as it was and nothing is left beside it.
 Result<void> write_file(const std::filesystem::path& file,

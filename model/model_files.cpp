@@ -55,8 +55,7 @@ std::string with_dtype(const std::string& config_json, const ModelConfig& config
 Result<ModelFiles> read_model_files(const fs::path& dir) {
   ModelFiles files;
   for (const char* name : kHandedOn) {
-    std::error_code ignored;
-    if (!fs::exists(dir / name, ignored)) continue;
+    if (!is_present(dir / name)) continue;
     TW_ASSIGN(files[name], read_file(dir / name, kMaxFileBytes));
   }
   return files;

@@ -16,11 +16,6 @@ constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr uint64_t kMaxIndexBytes = uint64_t{256} << 20;
 
-bool is_present(const fs::path& path) {
-  std::error_code ignored;  // what cannot be seen is reported by its reader
-  return fs::exists(path, ignored);
-}
-
 // {tensor: file} of an index.
 Result<std::map<std::string, std::string>> read_index(const fs::path& path) {
   TW_ASSIGN(const std::string text, read_file(path, kMaxIndexBytes));
