@@ -84,6 +84,7 @@ class PlainLoop {
   Result<void> act_on(Tracer::Output output) {
     for (auto& [generator, probe] : output.probes) engine_->probe(std::move(probe));
     for (const auto& [generator, lease] : output.releases) engine_->release(lease);
+    for (auto& work : output.work) TW_TRY(act_on(work.run()(*tracer_)));
     for (TracedRollout& traced : output.traced) {
       std::optional<BuiltGroup> built = assembler_.put(std::move(traced));
       if (!built) continue;

@@ -137,16 +137,17 @@ using GeneratorActor = caf::typed_actor<
     caf::reacts_to<tick_atom>, caf::reacts_to<wake_atom>>;
 
 // --- tracer: steps, verdicts, values
-using TracerActor = caf::typed_actor<
-    caf::replies_to<start_atom>::with<Outcome>, caf::replies_to<Peers>::with<uint64_t>,
-    // Generator: finished rollouts, and its number for the credit.
-    caf::reacts_to<uint32_t, std::vector<Rollout>>,
-    // Generator.
-    caf::reacts_to<std::vector<ProbeResult>>,
-    // Builder, grants: builder, rollouts.
-    caf::reacts_to<grant_atom, uint32_t, uint32_t>,
-    // Coordinator.
-    caf::reacts_to<abandon_atom, std::vector<GroupKey>>, caf::reacts_to<tick_atom>>;
+using TracerActor = caf::typed_actor<caf::replies_to<start_atom>::with<Outcome>,
+                                     caf::replies_to<Peers>::with<uint64_t>,
+                                     // Generator: finished rollouts, and its number for the credit.
+                                     caf::reacts_to<uint32_t, std::vector<Rollout>>,
+                                     // Generator.
+                                     caf::reacts_to<std::vector<ProbeResult>>,
+                                     // Builder, grants: builder, rollouts.
+                                     caf::reacts_to<grant_atom, uint32_t, uint32_t>,
+                                     // Coordinator.
+                                     caf::reacts_to<abandon_atom, std::vector<GroupKey>>,
+                                     caf::reacts_to<tick_atom>, caf::reacts_to<wake_atom>>;
 
 // --- preference builder: groups, advantages, step pairs
 using BuilderActor = caf::typed_actor<caf::replies_to<start_atom>::with<Outcome>,

@@ -1,6 +1,7 @@
 #include "actors/tracer_actor.hpp"
 
 #include <algorithm>
+#include <caf/send.hpp>
 #include <string>
 
 #include "actors/parts.hpp"
@@ -59,6 +60,10 @@ TracerShell::behavior_type TracerShell::make_behavior() {
         expire();
         schedule();
       },
+      [this](wake_atom) {
+        seen();
+        finish_work();
+      },
   };
 }
 
@@ -66,8 +71,30 @@ Outcome TracerShell::start() {
   auto tracer = setup_.make_tracer();
   if (!tracer.ok()) return to_outcome(tracer.error());
   tracer_ = std::move(tracer).value();
+  if (const uint32_t threads = tracer_->limits().calls; threads > 0) {
+    threads_ = std::make_unique<WorkThreads<TracerOutput::Done>>(
+        threads, [self = self()] { caf::anon_send(self, wake_atom::value); });
+  }
   set_state("idle");
   return {};
+}
+
+void TracerShell::let_go() {
+  if (tracer_) tracer_->abort();
+  threads_.reset();
+  tracer_.reset();
+}
+
+// Verdicts that other threads waited for.
+void TracerShell::finish_work() {
+  std::vector<Tracer::Output> outputs;
+  for (const auto& done : threads_->take()) {
+    outputs.push_back(done(*tracer_));
+    --working_;
+  }
+  if (outputs.empty()) return;
+  entry().end_wait("verdicts");
+  pass_on(std::move(outputs));
 }
 
 // What waits for a builder that is gone has nobody left to go to.
@@ -96,6 +123,10 @@ void TracerShell::pass_on(std::vector<Tracer::Output> outputs) {
     for (auto& [generator, probe] : output.probes) {
       deadlines_[{probe.key, probe.sample}] = until;
       probes[generator].push_back(std::move(probe));
+    }
+    for (auto& work : output.work) {
+      threads_->add(std::move(work.run));
+      ++working_;
     }
     for (const auto& [generator, lease] : output.releases) releases[generator].push_back(lease);
     for (TracedRollout& traced : output.traced) {
@@ -153,9 +184,11 @@ void TracerShell::expire() {
 }
 
 void TracerShell::schedule() {
+  if (working_ > 0)
+    entry().begin_wait("verdicts", "the verifier", now(), now() + tracer_->limits().longest);
   if (deadlines_.empty()) {
     entry().end_wait("values");
-    set_state("idle");
+    set_state(working_ > 0 ? "waiting for verdicts" : "idle");
     return;
   }
   set_state("waiting for values");

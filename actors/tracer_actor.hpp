@@ -10,6 +10,7 @@
 
 #include "actors/run_options.hpp"
 #include "actors/shell.hpp"
+#include "actors/work_threads.hpp"
 #include "rollout/tracer.hpp"
 
 namespace tracewise {
@@ -27,7 +28,7 @@ class TracerShell final : public Shell<TracerActor> {
 
  protected:
   behavior_type make_behavior() override;
-  void let_go() override { tracer_.reset(); }
+  void let_go() override;
 
  private:
   using RolloutKey = std::pair<GroupKey, uint32_t>;  // and its sample
@@ -43,11 +44,14 @@ class TracerShell final : public Shell<TracerActor> {
   void hand_on();
   void expire();
   void schedule();
+  void finish_work();
 
   TracerSetup setup_;
   std::unique_ptr<Tracer> tracer_;
-  std::map<uint32_t, Lane> lanes_;             // by builder
-  std::map<RolloutKey, TimePoint> deadlines_;  // of the probes that are out
+  std::unique_ptr<WorkThreads<TracerOutput::Done>> threads_;  // where the tracer has such work
+  uint64_t working_ = 0;                                      // pieces of it that are not done
+  std::map<uint32_t, Lane> lanes_;                            // by builder
+  std::map<RolloutKey, TimePoint> deadlines_;                 // of the probes that are out
   bool ticking_ = false;
 };
 

@@ -29,8 +29,10 @@ Result<double> train_in_a_loop(const BenchOptions& options, const Workload& work
                         {"model.dir=" + model.string(), "run.steps=" + std::to_string(kSteps)}));
   const auto shared = std::make_shared<const Config>(config);
   TW_ASSIGN(ModelFolder folder, load_model(config));
-  TW_ASSIGN(const RunParts parts,
-            run_parts(shared, std::make_shared<const ModelFolder>(std::move(folder))));
+  TW_ASSIGN(RunData data, load_run_data(config, folder));
+  TW_ASSIGN(
+      const RunParts parts,
+      run_parts(shared, std::make_shared<const ModelFolder>(std::move(folder)), std::move(data)));
   TW_ASSIGN(const PlainLoopResult plain, run_plain_loop(config.run, parts, options.dir));
   return static_cast<double>(plain.steps) / plain.seconds;
 }

@@ -4,7 +4,7 @@
 #include "bench/workload.hpp"
 #include "launch/parts.hpp"
 #include "messages/random.hpp"
-#include "rollout/dataset.hpp"
+#include "rollout/data/supervised.hpp"
 
 namespace tracewise::bench {
 namespace {

@@ -12,7 +12,7 @@ Result<Workload> make_workload(const BenchOptions& options) {
   TW_ASSIGN(workload.model, load_model(workload.files.model, ModelDtype::kStored));
   DatasetOptions data;
   data.path = workload.files.prompts;
-  TW_ASSIGN(workload.prompts, load_dataset(data, workload.model));
+  TW_ASSIGN(workload.prompts, load_prompts(data, workload.model));
   return workload;
 }
 

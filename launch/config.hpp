@@ -12,7 +12,8 @@
 #include "learner/sample_group.hpp"
 #include "learner/trainer.hpp"
 #include "messages/result.hpp"
-#include "rollout/dataset.hpp"
+#include "rollout/data/dataset.hpp"
+#include "rollout/data/supervised.hpp"
 #include "rollout/engine.hpp"
 #include "rollout/tracer.hpp"
 
@@ -26,6 +27,12 @@ struct LaunchOptions {
   std::string model_dir;  // Hugging Face folder
   ModelDtype model_dtype = ModelDtype::kStored;
   uint64_t max_shard_bytes = 5'000'000'000;  // of a file of a saved model's weights
+};
+
+// How many rows of the training prompts are for what.
+struct DataRows {
+  int64_t max = 0;   // to train on; 0: all
+  int64_t eval = 0;  // held out for evaluation, where that has no file of its own
 };
 
 // The supervised warm start (`tracewise sft`); its optimizer is the learner's.
@@ -45,7 +52,8 @@ struct Config {
   RunOptions run;
   EngineOptions engine;
   DatasetOptions data;       // training prompts
-  DatasetOptions eval_data;  // evaluation prompts; differs in its path alone; empty: no evaluation
+  DatasetOptions eval_data;  // evaluation prompts; differs in its path alone; may be empty
+  DataRows data_rows;
   StepOptions steps;
   VerifierOptions verifier;
   std::vector<RewardTerm> reward_terms;

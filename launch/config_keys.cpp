@@ -86,7 +86,7 @@ void add_deadline_keys(Keys& k) {
                           "Milliseconds for all actors to be gone."));
 }
 
-void add_data_keys(Keys& k) {
+void add_model_keys(Keys& k) {
   k.push_back(path_key("model.dir", AT(launch.model_dir),
                        "Hugging Face folder of the model that training starts from."));
   k.push_back(
@@ -98,17 +98,6 @@ void add_data_keys(Keys& k) {
                  "dtypes as float32)."));
   k.push_back(integer_key("model.max_shard_bytes", AT(launch.max_shard_bytes), at_least(1),
                           "Largest file of a saved model's weights; more are saved in shards."));
-  k.push_back(path_key("data.prompts", AT(data.path), "Training prompts, JSON lines."));
-  k.push_back(path_key("data.eval_prompts", AT(eval_data.path),
-                       "Evaluation prompts, JSON lines; empty: no evaluation."));
-  k.push_back(text_key("data.prompt_column", AT(data.prompt_column), "Column of the prompt."));
-  k.push_back(text_key("data.answer_column", AT(data.answer_column), "Column of the gold answer."));
-  k.push_back(text_key("data.id_column", AT(data.id_column), "Column of the row's id."));
-  k.push_back(text_key("data.answer_prefix", AT(data.answer_prefix),
-                       "The gold answer is what follows its last occurrence in the column; empty: "
-                       "the whole column."));
-  k.push_back(integer_key("data.max_prompt_tokens", AT(data.max_prompt_tokens), at_least(0),
-                          "Tokens above which a prompt is an error; 0: no limit."));
 }
 
 void add_tracing_keys(Keys& k) {
@@ -356,6 +345,7 @@ void add_eval_keys(Keys& k) {
 Keys make_keys() {
   Keys keys;
   add_run_keys(keys);
+  add_model_keys(keys);
   add_data_keys(keys);
   add_sampling_keys(
       keys, "sampling", [](Config & c) -> auto& { return c.run.sampling; });

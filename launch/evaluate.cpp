@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "actors/eval_run.hpp"
+#include "actors/work_threads.hpp"
 #include "launch/parts.hpp"
 #include "learner/sample_group.hpp"
 
@@ -116,6 +117,11 @@ class Worker {
  public:
   Worker(Work& work, std::stop_token stop, uint64_t window)
       : work_(work), stop_(std::move(stop)), window_(window) {}
+  ~Worker() {
+    if (tracer_) tracer_->abort();
+  }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
 
   Result<void> run(const Config& config, const ModelFolder& model) {
     TW_ASSIGN(engine_, make_engine(engine_options(config, model.config), model.config,
@@ -123,6 +129,8 @@ class Worker {
     TracerOptions options = tracer_options(config, model.config);
     options.worth_probing = nullptr;  // what training would leave out is measured too
     TW_ASSIGN(tracer_, Tracer::make(std::move(options), *model.tokenizer));
+    if (const uint32_t calls = tracer_->limits().calls; calls > 0)
+      threads_ = std::make_unique<WorkThreads<TracerOutput::Done>>(calls, [] {});
     for (;;) {
       if (stop_.stop_requested())
         return Error{ErrorClass::kCancelled, "the evaluation was stopped"};
@@ -133,6 +141,11 @@ class Worker {
         engine_->submit(std::move(*task));
       }
       if (owed_ == 0 || work_.failed()) return {};
+      finish_work();
+      if (working_ > 0 && working_ == owed_) {  // the engine has nothing to do
+        threads_->wait(kPause);
+        continue;
+      }
       EngineOutput out = engine_->step(Clock::now());
       for (Rollout& rollout : out.rollouts) pass_on(tracer_->on_rollout(std::move(rollout)));
       for (ProbeResult& result : out.probes) pass_on(tracer_->on_probe_result(std::move(result)));
@@ -140,7 +153,21 @@ class Worker {
   }
 
  private:
+  static constexpr std::chrono::milliseconds kPause{100};
+
+  void finish_work() {
+    if (!threads_) return;
+    for (const auto& done : threads_->take()) {
+      --working_;
+      pass_on(done(*tracer_));
+    }
+  }
+
   void pass_on(Tracer::Output out) {
+    for (auto& work : out.work) {
+      threads_->add(std::move(work.run));
+      ++working_;
+    }
     for (auto& [generator, probe] : out.probes) engine_->probe(std::move(probe));
     for (const auto& [generator, lease] : out.releases) engine_->release(lease);
     owed_ -= out.traced.size();
@@ -153,6 +180,8 @@ class Worker {
   uint64_t owed_ = 0;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Tracer> tracer_;
+  std::unique_ptr<WorkThreads<TracerOutput::Done>> threads_;  // where the tracer has such work
+  uint64_t working_ = 0;                                      // pieces of it that are not done
 };
 
 Result<void> check(const Config& config, std::span<const Prompt> prompts,

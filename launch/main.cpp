@@ -20,6 +20,7 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"advantages", "step advantages of groups, JSON lines in and out", cmd_advantages},
+    {"data", "what a run would make of a prompt file", cmd_data},
     {"demo", "SSPO against GRPO on a tiny model, in minutes", cmd_demo},
     {"train", "a training run: SSPO, GRPO and relatives", cmd_train},
     {"launch", "a training run over several processes and hosts", cmd_launch},

@@ -41,13 +41,6 @@ TracerOptions tracer_options(const Config& config, const ModelConfig& model) {
   return options;
 }
 
-Result<std::vector<Prompt>> load_dataset(DatasetOptions options, const ModelFolder& model) {
-  const int64_t room = model.config.max_context - 1;
-  if (options.max_prompt_tokens == 0 || options.max_prompt_tokens > room)
-    options.max_prompt_tokens = room;
-  return load_prompts(options, *model.tokenizer);
-}
-
 namespace {
 
 // What the parts of a run would refuse when they are made: by then there is a run folder.
@@ -56,20 +49,6 @@ Result<void> check_seats(const Config& config, const ModelFolder& model) {
   TW_TRY(check_engine_options(engine_options(config, model.config), true));
   TW_TRY(Tracer::make(tracer_options(config, model.config), *model.tokenizer));
   return {};
-}
-
-// Prompts that the verifier can tell right from wrong responses to.
-Result<std::vector<Prompt>> load_verified(const DatasetOptions& options, const Config& config,
-                                          const ModelFolder& model) {
-  TW_ASSIGN(std::vector<Prompt> prompts, load_dataset(options, model));
-  const auto verifier = make_verifier(config.verifier);
-  const Shaping shaping(config.reward_terms);
-  for (const Prompt& prompt : prompts) {
-    auto good = verifier->check(prompt);
-    if (good.ok()) good = shaping.check(prompt);
-    if (!good.ok()) return bad_input(options.path.string() + ": " + good.error().message);
-  }
-  return prompts;
 }
 
 }  // namespace
@@ -114,15 +93,11 @@ Result<RunParts> seat_parts(std::shared_ptr<const Config> config,
 }
 
 Result<RunParts> run_parts(std::shared_ptr<const Config> config,
-                           std::shared_ptr<const ModelFolder> model) {
-  if (config->data.path.empty())
-    return bad_input("data.prompts is not set; it names the training prompts");
+                           std::shared_ptr<const ModelFolder> model, RunData data) {
   TW_TRY(check_device(config->trainer.device));
   TW_ASSIGN(RunParts parts, seat_parts(config, model, {}));
-  TW_ASSIGN(parts.prompts, load_verified(config->data, *config, *model));
-  if (!config->eval_data.path.empty()) {
-    TW_ASSIGN(parts.eval_prompts, load_verified(config->eval_data, *config, *model));
-  }
+  parts.prompts = std::move(data.train.prompts);
+  parts.eval_prompts = std::move(data.eval.prompts);
   parts.make_trainer = [config, model] {
     return make_trainer(config->trainer, model->config, model->weights);
   };

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "actors/run_parts.hpp"
 #include "launch/config.hpp"
+#include "launch/run_data.hpp"
 #include "model/model_folder.hpp"
 
 namespace tracewise {
@@ -22,10 +24,6 @@ EngineOptions engine_options(const Config& config, const ModelConfig& model);
 
 TracerOptions tracer_options(const Config& config, const ModelConfig& model);
 
-// The prompts of `options`, whose rows need an answer unless the probe is verbal and nothing is
-// verified. A prompt that leaves no room in the model's context is kBadInput.
-Result<std::vector<Prompt>> load_dataset(DatasetOptions options, const ModelFolder& model);
-
 // What generators and a rank compute with on one node, where it differs from the config.
 struct SeatOptions {
   std::vector<std::string> devices;  // one for each generator; empty: engine.device for all
@@ -41,6 +39,6 @@ Result<RunParts> seat_parts(std::shared_ptr<const Config> config,
 // Everything that a run of the actors is put together from. The parts share the config and the
 // model with the caller, because an actor that is stuck may outlive the run.
 Result<RunParts> run_parts(std::shared_ptr<const Config> config,
-                           std::shared_ptr<const ModelFolder> model);
+                           std::shared_ptr<const ModelFolder> model, RunData data);
 
 }  // namespace tracewise

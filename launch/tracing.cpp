@@ -51,25 +51,28 @@ Result<std::vector<Completion>> load_completions(const std::filesystem::path& fi
                                                  const Config& config, const ModelFolder& model) {
   DatasetOptions prompt_options = config.data;
   prompt_options.path = file;
+  prompt_options.drop = DropRows::kNone;
   prompt_options.id_column.clear();  // completions of one prompt may share its id
   prompt_options.require_answer = config.probe.mode != ProbeMode::kVerbal;
-  TW_ASSIGN(auto prompts, load_dataset(prompt_options, model));
+  TW_ASSIGN(auto prompts, load_prompts(prompt_options, model));
 
   SupervisedOptions response_options;
   response_options.path = file;
-  response_options.prompt_column = config.data.prompt_column;
   response_options.response_column = config.sft.data.response_column;
-  response_options.max_tokens = model.config.max_context;
   const int32_t eos = model.config.eos_tokens.empty() ? -1 : model.config.eos_tokens.front();
-  TW_ASSIGN(const auto rows, load_supervised(response_options, *model.tokenizer, eos));
+  TW_ASSIGN(auto responses, load_responses(response_options, *model.tokenizer, eos));
 
-  if (rows.size() != prompts.size())
+  if (responses.size() != prompts.size())
     return io_error(file.string() + " changed while it was being read");
-  std::vector<Completion> completions(rows.size());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    completions[i].prompt = std::move(prompts[i]);
-    completions[i].response.assign(rows[i].tokens.begin() + rows[i].prompt_tokens,
-                                   rows[i].tokens.end());
+  std::vector<Completion> completions(responses.size());
+  for (size_t i = 0; i < responses.size(); ++i) {
+    const size_t tokens = prompts[i].tokens.size() + responses[i].size();
+    if (tokens > static_cast<size_t>(model.config.max_context)) {
+      return bad_input(file.string() + ": row " + std::to_string(i + 1) +
+                       ": prompt and response have " + std::to_string(tokens) +
+                       " tokens, but the context is " + std::to_string(model.config.max_context));
+    }
+    completions[i] = {std::move(prompts[i]), std::move(responses[i])};
   }
   return completions;
 }
@@ -83,7 +86,10 @@ Result<std::unique_ptr<GroupTracer>> GroupTracer::make(const Config& config,
   }
   if (config.group.shuffle_values)
     return bad_input("advantage.shuffle_values is a control of training runs; unset it");
-  auto tracer = std::unique_ptr<GroupTracer>(new GroupTracer(config, model));
+  TW_ASSIGN(auto verifier, make_verifier(config.verifier));
+  TW_ASSIGN(Shaping shaping, Shaping::make(config.reward_terms));
+  auto tracer = std::unique_ptr<GroupTracer>(
+      new GroupTracer(config, model, std::move(verifier), std::move(shaping)));
   TW_ASSIGN(ValueProbe probe, ValueProbe::make(config.probe, *model.tokenizer, *tracer->verifier_));
   tracer->probe_ = std::make_unique<ValueProbe>(std::move(probe));
   TW_ASSIGN(tracer->engine_, make_engine(engine_options(config, model.config), model.config,

@@ -51,11 +51,12 @@ class GroupTracer {
                             std::stop_token stop);
 
  private:
-  GroupTracer(const Config& config, const ModelFolder& model)
+  GroupTracer(const Config& config, const ModelFolder& model, std::unique_ptr<Verifier> verifier,
+              Shaping shaping)
       : config_(config),
         model_(model),
-        verifier_(make_verifier(config.verifier)),
-        shaping_(config.reward_terms) {}
+        verifier_(std::move(verifier)),
+        shaping_(std::move(shaping)) {}
 
   Result<TracedGroup> trace(std::vector<Rollout> rollouts, std::stop_token stop);
   TracedRollout ask(Rollout rollout);

@@ -1,6 +1,7 @@
 #include "launch/training.hpp"
 
 #include <chrono>
+#include <cstdio>
 #include <ctime>
 
 #include "actors/node.hpp"
@@ -18,14 +19,6 @@ std::string time_name() {
   return text;
 }
 
-Result<RunSummary> run(const std::shared_ptr<const Config>& config,
-                       std::shared_ptr<RunFolder> folder, bool resume, RunParts parts,
-                       std::stop_token stop, const ProgressReport& report,
-                       const HeadSetup* head = nullptr) {
-  parts.on_progress = report;
-  return run_training(config->run, std::move(parts), std::move(folder), resume, stop, head);
-}
-
 // One process has no seats elsewhere.
 Result<void> check_in_process(const Config& config) {
   if (config.cluster.topology == Topology::kInProcess) return {};
@@ -33,11 +26,43 @@ Result<void> check_in_process(const Config& config) {
                    "\": a run over several processes is started by tracewise launch");
 }
 
+// A run folder with its prompts, and what the run is put together from.
+struct Opened {
+  std::shared_ptr<RunFolder> folder;
+  RunParts parts;
+};
+
 // Everything that can be wrong with the input is found before the run folder is made.
-Result<RunParts> load_parts(const std::shared_ptr<const Config>& config) {
+Result<Opened> open_new(const std::shared_ptr<const Config>& config) {
+  TW_TRY(check(config->run));
+  TW_ASSIGN(ModelFolder loaded, load_model(*config));
+  const auto model = std::make_shared<const ModelFolder>(std::move(loaded));
+  TW_ASSIGN(const RunData data, load_run_data(*config, *model));
+  for (const std::string& line : notes(*config, data))
+    std::fprintf(stderr, "tracewise: %s\n", line.c_str());
+  TW_ASSIGN(RunParts parts, run_parts(config, model, data));
+  TW_ASSIGN(auto folder, RunFolder::create(config->launch.run_dir, config_toml(*config, true)));
+  TW_TRY(save_run_data(folder->root(), data));
+  return Opened{std::move(folder), std::move(parts)};
+}
+
+// With the prompts that the run began with.
+Result<Opened> open_old(const std::shared_ptr<const Config>& config,
+                        std::shared_ptr<RunFolder> folder) {
   TW_TRY(check(config->run));
   TW_ASSIGN(ModelFolder model, load_model(*config));
-  return run_parts(config, std::make_shared<const ModelFolder>(std::move(model)));
+  TW_ASSIGN(RunData data, load_saved_data(folder->root()));
+  TW_ASSIGN(RunParts parts, run_parts(config, std::make_shared<const ModelFolder>(std::move(model)),
+                                      std::move(data)));
+  return Opened{std::move(folder), std::move(parts)};
+}
+
+Result<RunSummary> run(const std::shared_ptr<const Config>& config, Opened opened, bool resume,
+                       std::stop_token stop, const ProgressReport& report,
+                       const HeadSetup* head = nullptr) {
+  opened.parts.on_progress = report;
+  return run_training(config->run, std::move(opened.parts), std::move(opened.folder), resume, stop,
+                      head);
 }
 
 bool may_change_on_resume(const std::string& set) {
@@ -64,11 +89,13 @@ Result<void> check_resume_sets(const std::vector<std::string>& sets) {
 Result<RunSummary> train_as_head(Config config, bool resume, std::stop_token stop,
                                  const ProgressReport& report, const HeadSetup& head) {
   const auto shared = std::make_shared<const Config>(std::move(config));
-  TW_ASSIGN(RunParts parts, load_parts(shared));
-  auto folder = resume ? RunFolder::open(shared->launch.run_dir)
-                       : RunFolder::create(shared->launch.run_dir, config_toml(*shared, true));
-  if (!folder.ok()) return folder.error();
-  return run(shared, std::move(*folder), resume, std::move(parts), stop, report, &head);
+  if (!resume) {
+    TW_ASSIGN(Opened opened, open_new(shared));
+    return run(shared, std::move(opened), resume, stop, report, &head);
+  }
+  TW_ASSIGN(auto folder, RunFolder::open(shared->launch.run_dir));
+  TW_ASSIGN(Opened opened, open_old(shared, std::move(folder)));
+  return run(shared, std::move(opened), resume, stop, report, &head);
 }
 
 Result<RunSummary> start_training(Config config, std::stop_token stop, const ProgressReport& report,
@@ -76,10 +103,9 @@ Result<RunSummary> start_training(Config config, std::stop_token stop, const Pro
   TW_TRY(check_in_process(config));
   if (config.launch.run_dir.empty()) config.launch.run_dir = default_run_dir();
   const auto shared = std::make_shared<const Config>(std::move(config));
-  TW_ASSIGN(RunParts parts, load_parts(shared));
-  TW_ASSIGN(auto run_folder, RunFolder::create(shared->launch.run_dir, config_toml(*shared, true)));
+  TW_ASSIGN(Opened opened, open_new(shared));
   if (folder != nullptr) *folder = shared->launch.run_dir;
-  return run(shared, std::move(run_folder), /*resume=*/false, std::move(parts), stop, report);
+  return run(shared, std::move(opened), /*resume=*/false, stop, report);
 }
 
 Result<RunSummary> resume_training(const std::filesystem::path& folder,
@@ -90,8 +116,8 @@ Result<RunSummary> resume_training(const std::filesystem::path& folder,
   TW_ASSIGN(Config config, load_config({{run_folder->config()}, sets}));
   TW_TRY(check_in_process(config));
   const auto shared = std::make_shared<const Config>(std::move(config));
-  TW_ASSIGN(RunParts parts, load_parts(shared));
-  return run(shared, std::move(run_folder), /*resume=*/true, std::move(parts), stop, report);
+  TW_ASSIGN(Opened opened, open_old(shared, std::move(run_folder)));
+  return run(shared, std::move(opened), /*resume=*/true, stop, report);
 }
 
 }  // namespace tracewise

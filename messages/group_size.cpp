@@ -10,6 +10,9 @@ constexpr double kVarint = 5;  // of up to 35 bits
 // Keys, lengths and the fields that a record has once.
 constexpr double kOnce = 1024;
 
+// A prompt's text, gold answer and metadata: a traced rollout has them.
+constexpr double kRowTexts = kMaxRowTextBytes;
+
 // Of a response token: its id, its log-probability, its version, its advantage.
 constexpr double kTrainedToken = kToken + kFloat + kVarint + kFloat;
 // Likewise, with the log-probability without filters, and a step of its own with its value.
@@ -37,7 +40,7 @@ bool fits(const GroupShape& shape) {
 }  // namespace
 
 double largest_rollout_bytes(const GroupShape& shape) {
-  return kOnce + kToken * static_cast<double>(shape.prompt_tokens) +
+  return kOnce + kRowTexts + kToken * static_cast<double>(shape.prompt_tokens) +
          kTracedToken * static_cast<double>(shape.response_tokens);
 }
 

@@ -11,6 +11,9 @@ namespace tracewise {
 // (codec.hpp): 64 rollouts of 32,768 tokens are 36 MB.
 inline constexpr size_t kMaxGroupBytes = size_t{64} << 20;
 
+// Of a Prompt: its texts together. Dataset rows with more are refused.
+inline constexpr size_t kMaxRowTextBytes = size_t{256} << 10;
+
 struct GroupShape {
   int64_t rollouts = 0;
   int64_t prompt_tokens = 0;    // of each, at most

@@ -65,6 +65,9 @@ struct Prompt {
   std::vector<int32_t> tokens;       // [P] with the tokenizer's own prefix (bos), if it has one
   std::string gold;                  // gold answer as text; empty where the row has none
   std::vector<int32_t> gold_tokens;  // gold answer as tokens, for the likelihood probe
+  std::string text = {};      // what the tokens were made of; empty where the row gave token ids
+  std::string verifier = {};  // the kind that verifies this row; empty: the run's
+  std::string metadata = {};  // JSON object, for reward functions; empty: none
   bool operator==(const Prompt&) const = default;
 };
 

@@ -1,5 +1,7 @@
 #include "rollout/tracer.hpp"
 
+#include <algorithm>
+
 #include "messages/check.hpp"
 #include "model/tokenizer.hpp"
 
@@ -34,36 +36,76 @@ TracedRollout trace_response(Rollout rollout, const StepOptions& steps, const Ve
 }
 
 Result<std::unique_ptr<Tracer>> Tracer::make(TracerOptions options, const Tokenizer& tokenizer) {
-  auto tracer = std::unique_ptr<Tracer>(new Tracer(std::move(options), tokenizer));
+  TW_ASSIGN(auto verifier, make_verifier(options.verifier));
+  TW_ASSIGN(Shaping shaping, Shaping::make(options.reward_terms));
+  auto tracer = std::unique_ptr<Tracer>(
+      new Tracer(std::move(options), tokenizer, std::move(verifier), std::move(shaping)));
   TW_ASSIGN(ValueProbe probe,
             ValueProbe::make(tracer->options_.probe, tokenizer, *tracer->verifier_));
   tracer->probe_ = std::make_unique<ValueProbe>(std::move(probe));
   return tracer;
 }
 
+CallLimits Tracer::limits() const {
+  const CallLimits verdict = verifier_->limits(), shaping = shaping_.limits();
+  return {std::max(verdict.calls, shaping.calls), verdict.longest + shaping.longest};
+}
+
+void Tracer::abort() {
+  verifier_->abort();
+  shaping_.abort();
+}
+
+bool Tracer::waits_for_group(const Rollout& rollout) const {
+  return probe_->probes() && rollout.purpose != Purpose::kEval;
+}
+
 Tracer::Output Tracer::on_rollout(Rollout rollout) {
   Output out;
-  if (!probe_->probes() || rollout.purpose == Purpose::kEval) {
-    release(rollout, out);
-    out.traced.push_back(verified(std::move(rollout)));
-    return out;
-  }
   const GroupKey key = rollout.key;
-  const uint32_t sample = rollout.sample;
-  Group& group = groups_[key];
-  if (!group.arrived.insert(sample).second) {
+  if (!waits_for_group(rollout)) {
+    release(rollout, out);
+  } else if (!groups_[key].arrived.insert(rollout.sample).second) {
     release(rollout, out);
     return out;
   }
-  Waiting waiting{verified(std::move(rollout)), false};
-  if (options_.max_context > 0)
-    probe_->leave_room(waiting.traced.rollout.prompt, options_.max_context,
-                       waiting.traced.step_ends);
-  if (waiting.traced.rollout.failure.failed()) release(waiting.traced.rollout, out);
-  const uint32_t samples = waiting.traced.rollout.group_samples;
-  group.rollouts.emplace(sample, std::move(waiting));
-  if (group.arrived.size() >= samples) decide(key, group, out);
+  if (!limits().wait()) {
+    settle(verified(std::move(rollout)), out);
+    return out;
+  }
+  const uint32_t sample = rollout.sample;
+  // Only what never changes is read in the other thread.
+  out.work.push_back({key, sample, [this, rollout = std::move(rollout)]() mutable {
+                        TracedRollout traced = verified(std::move(rollout));
+                        return [traced = std::move(traced)](Tracer& tracer) mutable {
+                          Output settled;
+                          tracer.settle(std::move(traced), settled);
+                          return settled;
+                        };
+                      }});
   return out;
+}
+
+// The verdict is there: hands the rollout on, or lets it wait for its group.
+void Tracer::settle(TracedRollout traced, Output& out) {
+  if (!waits_for_group(traced.rollout)) {
+    out.traced.push_back(std::move(traced));
+    return;
+  }
+  const GroupKey key = traced.rollout.key;
+  const auto found = groups_.find(key);
+  if (found == groups_.end()) {  // dropped meanwhile
+    release(traced.rollout, out);
+    return;
+  }
+  Group& group = found->second;
+  if (options_.max_context > 0)
+    probe_->leave_room(traced.rollout.prompt, options_.max_context, traced.step_ends);
+  if (traced.rollout.failure.failed()) release(traced.rollout, out);
+  const uint32_t sample = traced.rollout.sample;
+  const uint32_t samples = traced.rollout.group_samples;
+  group.rollouts.emplace(sample, Waiting{std::move(traced), false});
+  if (++group.verified >= samples) decide(key, group, out);
 }
 
 TracedRollout Tracer::verified(Rollout rollout) const {
@@ -127,14 +169,30 @@ Tracer::Output Tracer::on_probe_result(ProbeResult result) {
   Waiting* waiting = find_probing(result.key, result.sample);
   if (waiting == nullptr) return out;
   TracedRollout& traced = waiting->traced;
-  auto read = probe_->read(traced.rollout.prompt, result, traced.step_ends.size());
-  traced.values = std::move(read.values);
-  traced.rollout.failure = std::move(read.failure);
   traced.probe_tokens = result.probe_tokens;
   traced.probe_seconds = result.probe_seconds;
   const auto& versions = traced.rollout.versions;
   traced.probed_by_other_weights = !versions.empty() && result.version != versions.back();
-  leave(result.key, result.sample, out);
+  const GroupKey key = result.key;
+  const uint32_t sample = result.sample;
+  auto read = [this, prompt = traced.rollout.prompt, boundaries = traced.step_ends.size(),
+               result = std::move(result)] { return probe_->read(prompt, result, boundaries); };
+  if (!probe_->verifies() || !verifier_->limits().wait()) return on_values(key, sample, read());
+  out.work.push_back({key, sample, [key, sample, read = std::move(read)] {
+                        return [key, sample, values = read()](Tracer& tracer) mutable {
+                          return tracer.on_values(key, sample, std::move(values));
+                        };
+                      }});
+  return out;
+}
+
+Tracer::Output Tracer::on_values(const GroupKey& key, uint32_t sample, ValueProbe::Values values) {
+  Output out;
+  Waiting* waiting = find_probing(key, sample);
+  if (waiting == nullptr) return out;
+  waiting->traced.values = std::move(values.values);
+  waiting->traced.rollout.failure = std::move(values.failure);
+  leave(key, sample, out);
   return out;
 }
 

@@ -38,19 +38,41 @@ struct TracerSizes {
   size_t probing_rollouts = 0;  // waiting for their values
 };
 
-// All rollouts of a group come to the same tracer. A rollout whose values are wanted waits until
-// its whole group has arrived, because the group's rewards decide whether it is probed; without
-// probing, and for Purpose::kEval, it goes on at once. One thread owns a tracer. Nothing blocks.
-class Tracer {
- public:
-  struct Output {
-    std::vector<std::pair<uint32_t, ProbeRequest>> probes;  // to the generator with this number
-    std::vector<TracedRollout> traced;                      // finished
-    std::vector<std::pair<uint32_t, uint64_t>> releases;    // generator, lease: no longer needed
+class Tracer;
+
+// What a tracer gives out when something has changed.
+struct TracerOutput {
+  // Work that waits for others, such as a verdict of another process. `run` may be called in any
+  // thread, once; what it returns is to be applied to the tracer, in the thread that owns it.
+  using Done = std::function<TracerOutput(Tracer&)>;
+  struct Work {
+    GroupKey key;
+    uint32_t sample = 0;
+    std::function<Done()> run;
   };
 
-  // The tokenizer must outlive the tracer. kBadInput if the vocabulary cannot spell the probe text.
+  std::vector<std::pair<uint32_t, ProbeRequest>> probes;  // to the generator with this number
+  std::vector<TracedRollout> traced;                      // finished
+  std::vector<std::pair<uint32_t, uint64_t>> releases;    // generator, lease: no longer needed
+  std::vector<Work> work;                                 // only where limits().wait()
+};
+
+// All rollouts of a group come to the same tracer. A rollout whose values are wanted waits until
+// its whole group has arrived, because the group's rewards decide whether it is probed; without
+// probing, and for Purpose::kEval, it goes on at once. One thread owns a tracer. Nothing blocks:
+// verdicts that have to be waited for are work for other threads.
+class Tracer {
+ public:
+  using Output = TracerOutput;
+
+  // The tokenizer must outlive the tracer. kBadInput if the vocabulary cannot spell the probe text;
+  // errors of make_verifier().
   static Result<std::unique_ptr<Tracer>> make(TracerOptions options, const Tokenizer& tokenizer);
+
+  // Of the pieces of Output::work.
+  CallLimits limits() const;
+  // Ends the work that runs, and all later work, with failures. Any thread.
+  void abort();
 
   // A sample that is there already is ignored but for its lease. A rollout that comes with a
   // failure keeps it and counts as arrived.
@@ -74,17 +96,23 @@ class Tracer {
     bool probing = false;
   };
   struct Group {
-    std::map<uint32_t, Waiting> rollouts;  // by sample; those that left are gone
-    std::set<uint32_t> arrived;            // samples, those that left included
+    std::map<uint32_t, Waiting>
+        rollouts;                // by sample, with their verdicts; those that left are gone
+    std::set<uint32_t> arrived;  // samples, those that left included
+    size_t verified = 0;         // of them
   };
 
-  Tracer(TracerOptions options, const Tokenizer& tokenizer)
+  Tracer(TracerOptions options, const Tokenizer& tokenizer, std::unique_ptr<Verifier> verifier,
+         Shaping shaping)
       : options_(std::move(options)),
         tokenizer_(&tokenizer),
-        verifier_(make_verifier(options_.verifier)),
-        shaping_(options_.reward_terms) {}
+        verifier_(std::move(verifier)),
+        shaping_(std::move(shaping)) {}
 
+  bool waits_for_group(const Rollout& rollout) const;
   TracedRollout verified(Rollout rollout) const;
+  void settle(TracedRollout traced, Output& out);
+  Output on_values(const GroupKey& key, uint32_t sample, ValueProbe::Values values);
   void decide(const GroupKey& key, Group& group, Output& out);
   void request_probe(Waiting& waiting, Output& out);
   void leave(const GroupKey& key, uint32_t sample, Output& out);

@@ -37,6 +37,8 @@ class ValueProbe {
                                  const Verifier& verifier);
 
   bool probes() const { return options_.mode != ProbeMode::kNone; }
+  // Whether read() asks the verifier.
+  bool verifies() const { return options_.mode == ProbeMode::kAnswer; }
 
   // Merges the steps behind states that leave no room for their probe in the model's context into
   // the last one: else a long rollout would lose its values, and with them its place in the batch.

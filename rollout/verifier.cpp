@@ -2,13 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <map>
 
 #include "model/tokenizer.hpp"
 #include "rollout/answer_text.hpp"
+#include "rollout/http/http_post.hpp"
 #include "rollout/math/compare.hpp"
 #include "rollout/math/final_answer.hpp"
 #include "rollout/rewards/choice.hpp"
+#include "rollout/rewards/http_verifier.hpp"
 #include "rollout/rewards/pattern.hpp"
+#include "rollout/rewards/python_verifier.hpp"
 
 namespace tracewise {
 namespace {
@@ -152,31 +157,114 @@ class MathVerifier final : public AnswerVerifier {
   }
 };
 
-}  // namespace
-
-Result<void> check_verifier_options(const VerifierOptions& options) {
-  if (options.kind != VerifierKind::kFormat) return {};
-  if (options.pattern.empty()) return bad_input("kind format needs a pattern");
-  TW_TRY(Pattern::make(options.pattern));
-  return {};
-}
-
-std::unique_ptr<Verifier> make_verifier(const VerifierOptions& options) {
-  switch (options.kind) {
+Result<std::unique_ptr<Verifier>> make_one(VerifierKind kind, const VerifierOptions& options) {
+  switch (kind) {
     case VerifierKind::kExact:
-      return std::make_unique<ExactVerifier>(options);
+      return std::unique_ptr<Verifier>(new ExactVerifier(options));
     case VerifierKind::kNumeric:
-      return std::make_unique<NumericVerifier>(options);
+      return std::unique_ptr<Verifier>(new NumericVerifier(options));
     case VerifierKind::kMath:
-      return std::make_unique<MathVerifier>(options);
+      return std::unique_ptr<Verifier>(new MathVerifier(options));
     case VerifierKind::kGsm8k:
-      return std::make_unique<Gsm8kVerifier>(options);
+      return std::unique_ptr<Verifier>(new Gsm8kVerifier(options));
     case VerifierKind::kChoice:
-      return std::make_unique<ChoiceVerifier>(options);
+      return std::unique_ptr<Verifier>(new ChoiceVerifier(options));
+    case VerifierKind::kPython:
+      return make_python_verifier(options);
+    case VerifierKind::kHttp:
+      return make_http_verifier(options);
     case VerifierKind::kFormat:
       break;
   }
-  return std::make_unique<FormatVerifier>(*Pattern::make(options.pattern), options.require_stop);
+  TW_ASSIGN(Pattern pattern, Pattern::make(options.pattern));
+  return std::unique_ptr<Verifier>(new FormatVerifier(std::move(pattern), options.require_stop));
+}
+
+bool has_needs_of(VerifierKind kind, const VerifierOptions& options) {
+  if (kind == VerifierKind::kFormat) return !options.pattern.empty();
+  if (kind == VerifierKind::kPython) return !options.file.empty();
+  if (kind == VerifierKind::kHttp) return !options.url.empty();
+  return true;
+}
+
+// Hands each prompt to the verifier that its row names.
+class RowVerifier final : public Verifier {
+ public:
+  static Result<std::unique_ptr<Verifier>> make(const VerifierOptions& options) {
+    auto rows = std::make_unique<RowVerifier>();
+    for (const auto& [name, kind] : verifier_kinds()) {
+      if (kind != options.kind && !has_needs_of(kind, options)) continue;
+      TW_ASSIGN(rows->verifiers_[name], make_one(kind, options));
+      if (kind == options.kind) rows->default_ = rows->verifiers_[name].get();
+    }
+    return std::unique_ptr<Verifier>(std::move(rows));
+  }
+
+  Verdict verify(const Prompt& prompt, std::string_view response,
+                 FinishReason finish) const override {
+    const Verifier* verifier = of(prompt);
+    if (verifier == nullptr) return {0, {FailureClass::kVerifierError, unknown(prompt)}};
+    return verifier->verify(prompt, response, finish);
+  }
+  Result<void> check(const Prompt& prompt) const override {
+    const Verifier* verifier = of(prompt);
+    return verifier == nullptr ? bad_input(unknown(prompt)) : verifier->check(prompt);
+  }
+  CallLimits limits() const override {
+    CallLimits all;
+    for (const auto& [name, verifier] : verifiers_) all = all.with(verifier->limits());
+    return all;
+  }
+  void abort() override {
+    for (const auto& [name, verifier] : verifiers_) verifier->abort();
+  }
+
+ private:
+  const Verifier* of(const Prompt& prompt) const {
+    if (prompt.verifier.empty()) return default_;
+    const auto found = verifiers_.find(prompt.verifier);
+    return found == verifiers_.end() ? nullptr : found->second.get();
+  }
+  std::string unknown(const Prompt& prompt) const {
+    std::string names;
+    for (const auto& [name, verifier] : verifiers_) names += (names.empty() ? "" : ", ") + name;
+    return "prompt \"" + prompt.id + "\" wants the verifier \"" + prompt.verifier +
+           "\"; this run has " + names;
+  }
+
+  std::map<std::string, std::unique_ptr<Verifier>, std::less<>> verifiers_;  // by kind
+  const Verifier* default_ = nullptr;
+};
+
+}  // namespace
+
+std::span<const VerifierKindName> verifier_kinds() {
+  static constexpr VerifierKindName kKinds[] = {
+      {"exact", VerifierKind::kExact},   {"numeric", VerifierKind::kNumeric},
+      {"math", VerifierKind::kMath},     {"gsm8k", VerifierKind::kGsm8k},
+      {"choice", VerifierKind::kChoice}, {"format", VerifierKind::kFormat},
+      {"python", VerifierKind::kPython}, {"http", VerifierKind::kHttp}};
+  return kKinds;
+}
+
+Result<void> check_verifier_options(const VerifierOptions& options) {
+  if (options.kind == VerifierKind::kFormat) {
+    if (options.pattern.empty()) return bad_input("kind format needs a pattern");
+    TW_TRY(Pattern::make(options.pattern));
+  } else if (options.kind == VerifierKind::kPython) {
+    if (options.file.empty()) return bad_input("kind python needs a file");
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(options.file, error))
+      return bad_input("kind python: there is no file " + options.file);
+  } else if (options.kind == VerifierKind::kHttp) {
+    if (options.url.empty()) return bad_input("kind http needs a url");
+    TW_TRY(parse_http_url(options.url));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Verifier>> make_verifier(const VerifierOptions& options) {
+  return RowVerifier::make(options);
 }
 
 std::string response_text(std::span<const int32_t> tokens, const Tokenizer& tokenizer) {

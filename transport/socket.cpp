@@ -51,11 +51,6 @@ Result<void> wait_for(int fd, short events, TimePoint deadline, int stop_fd) {
 
 }  // namespace
 
-void Fd::reset(int fd) {
-  if (fd_ >= 0) ::close(fd_);
-  fd_ = fd;
-}
-
 uint16_t SocketAddress::port() const {
   return ntohs(storage.ss_family == AF_INET6
                    ? reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_port

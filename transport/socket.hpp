@@ -12,32 +12,12 @@
 #include <string>
 #include <utility>
 
+#include "messages/fd.hpp"
 #include "messages/result.hpp"
 
 namespace tracewise {
 
 using TimePoint = std::chrono::steady_clock::time_point;
-
-// Owns a file descriptor and closes it.
-class Fd {
- public:
-  Fd() = default;
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(other.release()) {}
-  Fd& operator=(Fd&& other) noexcept {
-    reset(other.release());
-    return *this;
-  }
-  ~Fd() { reset(); }
-
-  explicit operator bool() const { return fd_ >= 0; }
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-  void reset(int fd = -1);
-
- private:
-  int fd_ = -1;
-};
 
 // An IPv4 or IPv6 address with its port.
 struct SocketAddress {

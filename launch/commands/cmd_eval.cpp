@@ -103,11 +103,8 @@ struct Options {
 };
 
 Result<void> run(const Config& config, const Options& options, const std::stop_token& stop) {
-  if (config.eval_data.path.empty()) {
-    return bad_input("data.eval_prompts is not set; it (or --data) names the prompt file");
-  }
   TW_ASSIGN(const ModelFolder model, load_model(config));
-  TW_ASSIGN(const auto prompts, load_dataset(config.eval_data, model));
+  TW_ASSIGN(const auto prompts, load_eval_prompts(config, model));
   bool progress = false;
   const auto evaluation =
       evaluate(config, model, prompts, options.evaluate, stop, [&](const EvaluateProgress& p) {

@@ -64,7 +64,7 @@ Result<Prompt> prompt_of(const Options& options, const Config& config, const Mod
     }
     DatasetOptions data = config.data;
     data.require_answer = config.probe.mode != ProbeMode::kVerbal;
-    TW_ASSIGN(auto prompts, load_dataset(data, model));
+    TW_ASSIGN(auto prompts, load_prompts(data, model));
     if (options.row > static_cast<int64_t>(prompts.size())) {
       return bad_input("--row " + std::to_string(options.row) + ": " + data.path.string() +
                        " has " + std::to_string(prompts.size()) + " rows");

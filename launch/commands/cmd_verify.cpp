@@ -70,14 +70,15 @@ int cmd_verify(const Args& args) {
   const auto config = load_config(source);
   if (!config.ok()) return fail(config.error());
   const auto verifier = make_verifier(config->verifier);
+  if (!verifier.ok()) return fail(verifier.error());
   Result<void> result;
   if (in_file.empty() || in_file == "-") {
-    result = run(std::cin, "stdin", *verifier);
+    result = run(std::cin, "stdin", **verifier);
   } else {
     std::ifstream file(in_file, std::ios::binary);
     if (!file || std::filesystem::is_directory(in_file))
       return fail(io_error("verify: cannot read " + in_file));
-    result = run(file, in_file, *verifier);
+    result = run(file, in_file, **verifier);
   }
   return result.ok() ? kExitDone : fail(result.error());
 }

@@ -20,6 +20,7 @@ using Args = std::vector<std::string>;
 int cmd_advantages(const Args& args);
 int cmd_bench(const Args& args);
 int cmd_config(const Args& args);
+int cmd_data(const Args& args);
 int cmd_demo(const Args& args);
 int cmd_doctor(const Args& args);
 int cmd_drain(const Args& args);

@@ -193,7 +193,7 @@ class Demo {
               config({"demo.toml", "sspo.toml"},
                      {set("model.dir", model_dir), set("data.eval_prompts", prompts)}));
     TW_ASSIGN(const ModelFolder model, load_model(c));
-    TW_ASSIGN(auto rows, load_dataset(c.eval_data, model));
+    TW_ASSIGN(auto rows, load_prompts(c.eval_data, model));
     if (limit > 0 && rows.size() > limit) rows.resize(limit);
     return evaluate(c, model, rows, {.probe = true, .keep_rollouts = limit > 0}, stop_, {});
   }

@@ -39,11 +39,32 @@ Result<void> check_reward_term(const RewardTerm& term) {
   return {};
 }
 
-Shaping::Shaping(std::vector<RewardTerm> terms) : terms_(std::move(terms)) {
-  for (const RewardTerm& term : terms_) {
-    const bool verifies = term.kind == RewardTermKind::kVerifier;
-    verifiers_.push_back(verifies ? make_verifier(term.verifier) : nullptr);
+Result<Shaping> Shaping::make(std::vector<RewardTerm> terms) {
+  Shaping shaping;
+  for (const RewardTerm& term : terms) {
+    std::unique_ptr<Verifier> verifier;
+    if (term.kind == RewardTermKind::kVerifier) {
+      TW_ASSIGN(verifier, make_verifier(term.verifier));
+    }
+    shaping.verifiers_.push_back(std::move(verifier));
   }
+  shaping.terms_ = std::move(terms);
+  return shaping;
+}
+
+CallLimits Shaping::limits() const {
+  CallLimits all;
+  for (const auto& verifier : verifiers_) {
+    if (!verifier) continue;
+    const CallLimits own = verifier->limits();
+    all = {std::max(all.calls, own.calls), all.longest + own.longest};
+  }
+  return all;
+}
+
+void Shaping::abort() {
+  for (const auto& verifier : verifiers_)
+    if (verifier) verifier->abort();
 }
 
 Result<void> Shaping::check(const Prompt& prompt) const {

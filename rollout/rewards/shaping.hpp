@@ -49,17 +49,21 @@ struct Shaped {
   Failure failure;  // a verifier's
 };
 
-// Immutable; any thread may use it.
+// Any thread may use it.
 class Shaping {
  public:
-  // Every term has passed check_reward_term().
-  explicit Shaping(std::vector<RewardTerm> terms);
+  // Every term has passed check_reward_term(). Errors of make_verifier().
+  static Result<Shaping> make(std::vector<RewardTerm> terms);
 
   // kBadInput if a term's verifier could not verify any response to the prompt.
   Result<void> check(const Prompt& prompt) const;
 
   Shaped of(const Prompt& prompt, std::span<const int32_t> tokens, std::string_view text,
             FinishReason finish) const;
+
+  // As those of Verifier, over all terms; longest is the sum of theirs.
+  CallLimits limits() const;
+  void abort();
 
  private:
   std::vector<RewardTerm> terms_;

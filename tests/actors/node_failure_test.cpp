@@ -78,6 +78,40 @@ TEST_CASE("a generator that died is replaced and its groups give the same weight
   CHECK(run.world.trained == first_groups(20));
 }
 
+TEST_CASE("a reward function that crashes and hangs costs those samples and nothing else") {
+  TempDir dir;
+  const std::string file =
+      dir.put("own_reward.py",
+              "import os, time\n"
+              "def first(name):\n"
+              "  try: os.mkdir(os.path.join(os.path.dirname(__file__), name))\n"
+              "  except FileExistsError: return False\n"
+              "  return True\n"
+              "def reward(response, answer, id):\n"
+              "  if id == 'p2' and first('crashed'): os.abort()\n"
+              "  if id == 'p3' and first('hung'): time.sleep(1000)\n"
+              "  return float(response.rsplit('\\n', 1)[-1] == answer)\n")
+          .string();
+  Run run;
+  RunParts parts = fake_parts(&run.world, kSeed);
+  parts.make_tracer = [&] {
+    TracerOptions options;
+    options.steps.delimiters = {"\n"};
+    options.verifier = {.kind = VerifierKind::kPython, .file = file, .timeout_ms = 1000};
+    options.probe.mode = ProbeMode::kLikelihood;
+    options.probe.probe_text = "";
+    return Tracer::make(options, *fake_tokenizer());
+  };
+  const auto summary = run.train(options_of(3), parts);
+  INFO((summary.ok() ? std::string() : summary.error().message));
+  REQUIRE(summary.ok());
+  CHECK(std::filesystem::exists(dir / "crashed"));
+  CHECK(std::filesystem::exists(dir / "hung"));
+  CHECK(summary->rollouts == 12 * 3 - 2);
+  CHECK(summary->failed_groups == 0);
+  CHECK(run.world.trained == first_groups(12));
+}
+
 TEST_CASE("a tracer that died is replaced and its groups give the same weights") {
   Run run;
   RunParts parts = fake_parts(&run.world, kSeed);

@@ -115,7 +115,10 @@ std::vector<nlohmann::json> run(const Task& task, const std::string& name, const
   const auto config = std::make_shared<const Config>(std::move(*loaded));
   auto model = load_model(*config);
   REQUIRE(model.ok());
-  auto parts = run_parts(config, std::make_shared<const ModelFolder>(std::move(*model)));
+  auto data = load_run_data(*config, *model);
+  REQUIRE(data.ok());
+  auto parts =
+      run_parts(config, std::make_shared<const ModelFolder>(std::move(*model)), std::move(*data));
   REQUIRE(parts.ok());
   parts->make_trainer = [make = parts->make_trainer,
                          trained]() -> Result<std::unique_ptr<Trainer>> {

@@ -8,7 +8,7 @@
 #include "launch/supervised.hpp"
 #include "launch/training.hpp"
 #include "model/model_folder.hpp"
-#include "rollout/dataset.hpp"
+#include "rollout/data/dataset.hpp"
 #include "tests/launch/tiny_demo.hpp"
 #include "tests/temp_dir.hpp"
 
@@ -182,8 +182,9 @@ TEST_CASE("every preset in configs/ makes a run that can be trained") {
     if (name == "cluster_ssh.toml" || name == "cluster_slurm.toml")
       files.insert(files.begin(), std::filesystem::path(TRACEWISE_CONFIGS) / "cluster_local.toml");
     const Config config = must(load_config({files, sets}));
-    CHECK(run_parts(std::make_shared<const Config>(config),
-                    std::make_shared<const ModelFolder>(must(load_model(config))))
+    const auto model = std::make_shared<const ModelFolder>(must(load_model(config)));
+    CHECK(run_parts(std::make_shared<const Config>(config), model,
+                    must(load_run_data(config, *model)))
               .ok());
     ++presets;
   }

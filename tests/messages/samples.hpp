@@ -13,7 +13,9 @@ inline Hello hello() {
 }
 inline HelloReply hello_reply() { return {true, "as agreed", 8, "b1d6", "head", true}; }
 
-inline Prompt prompt() { return {"row-7", {1, 14, 16, 300000}, "27", {6, 11}}; }
+inline Prompt prompt() {
+  return {"row-7", {1, 14, 16, 300000}, "27", {6, 11}, "3 * 9", "math", "{\"level\": 4}"};
+}
 inline GroupKey key() { return {41, 2}; }
 inline SamplingParams sampling() { return {0.7f, 20, 0.95f, 0.05f, 64}; }
 inline Failure failure() { return {FailureClass::kVerifierTimeout, "took \xff 5.1 s"}; }

@@ -1,4 +1,4 @@
-#include "rollout/dataset.hpp"
+#include "rollout/data/dataset.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -39,9 +39,9 @@ TEST_CASE("a prompt file's rows are tokenised in order, with bos before text and
                               "{\"prompt_tokens\": [3, 2], \"answer\": 7, \"other\": [1]}\r\n"
                               "{\"prompt\": \"a\", \"answer\": \"b\", \"id\": 9}");
   REQUIRE(loaded.ok());
-  CHECK(*loaded == std::vector<Prompt>{{"x", {0, 2, 3}, "7", {4}},
+  CHECK(*loaded == std::vector<Prompt>{{"x", {0, 2, 3}, "7", {4}, "ab"},
                                        {"3", {3, 2}, "7", {4}},  // no id: the line's number
-                                       {"9", {0, 2}, "b", {3}}});
+                                       {"9", {0, 2}, "b", {3}, "a"}});
 }
 
 TEST_CASE("columns have the names they are given, and the answer may follow a prefix") {
@@ -53,7 +53,7 @@ TEST_CASE("columns have the names they are given, and the answer may follow a pr
   options.answer_prefix = "##";
   const auto loaded = prompts(dir, R"({"q": "b", "a": "a ## b ## 7", "key": "k"})", options);
   REQUIRE(loaded.ok());
-  CHECK(loaded->front() == Prompt{"k", {0, 3}, "7", {4}});
+  CHECK(loaded->front() == Prompt{"k", {0, 3}, "7", {4}, "b"});
 }
 
 TEST_CASE("an answer may be missing where none is required") {
@@ -62,7 +62,7 @@ TEST_CASE("an answer may be missing where none is required") {
   options.require_answer = false;
   const auto loaded = prompts(dir, R"({"prompt": "a"})", options);
   REQUIRE(loaded.ok());
-  CHECK(loaded->front() == Prompt{"1", {0, 2}, "", {}});
+  CHECK(loaded->front() == Prompt{"1", {0, 2}, "", {}, "a"});
 }
 
 TEST_CASE("what is wrong with a prompt file is named with its line") {
@@ -111,31 +111,71 @@ TEST_CASE("a prompt file that is not there is an I/O error") {
   CHECK_FALSE(load_prompts({.path = dir.path()}, *letters()).ok());
 }
 
-TEST_CASE("a supervised row ends with the end token, once") {
+TEST_CASE("a row may name its verifier and carry what reward functions are given") {
   TempDir dir;
-  SupervisedOptions options;
-  options.path = dir.put("sft.jsonl",
-                         "{\"prompt\": \"a\", \"response\": \"b7\"}\n"
-                         "{\"prompt_tokens\": [2], \"response_tokens\": [3, 1]}\n"
-                         "{\"prompt\": \"\", \"response\": \"\"}\n");
-  const auto rows = load_supervised(options, *letters(), 1);
-  REQUIRE(rows.ok());
-  CHECK(*rows == std::vector<SupervisedRow>{{{0, 2, 3, 4, 1}, 2}, {{2, 3, 1}, 1}, {{0, 1}, 1}});
-  options.max_tokens = 4;
-  CHECK(load_supervised(options, *letters(), 1).error().message ==
-        options.path.string() + ":1: the example has 5 tokens, but the limit is 4");
+  const auto loaded = prompts(
+      dir,
+      "{\"prompt\": \"a\", \"answer\": \"7\", \"verifier\": \"math\", \"metadata\": {\"n\": 1}}\n"
+      "{\"prompt\": \"b\", \"answer\": \"7\", \"metadata\": [1, 2]}\n");
+  REQUIRE(loaded.ok());
+  CHECK(loaded->at(0).verifier == "math");
+  CHECK(loaded->at(0).metadata == R"({"n":1})");
+  CHECK(loaded->at(1).verifier.empty());
+  CHECK(loaded->at(1).metadata == R"({"metadata":[1,2]})");
+  CHECK(prompt_error(R"({"prompt": "a", "answer": "7", "verifier": 1})") ==
+        ":1: \"verifier\" is no text");
+  CHECK(prompt_error(R"({"prompt": "a", "answer": "7", "metadata": {"n": ")" +
+                     std::string(262144, 'n') + "\"}}") ==
+        ":1: prompt, answer and metadata have 262154 bytes, but a row may have 262144");
 }
 
-TEST_CASE("a supervised row without an end token needs a response") {
+TEST_CASE("rows that cannot be used are dropped and counted where that is asked for") {
   TempDir dir;
-  SupervisedOptions options;
-  options.path = dir.put("sft.jsonl", R"({"prompt": "a", "response": ""})");
-  CHECK(load_supervised(options, *letters(), -1).error().message ==
-        options.path.string() + ":1: the response has no tokens");
-  options.path = dir.put("sft.jsonl", R"({"prompt": "a", "completion": "b"})");
-  CHECK(load_supervised(options, *letters(), -1).error().message ==
-        options.path.string() +
-            ":1: \"response\" is missing; the row has \"completion\", \"prompt\"");
+  DatasetOptions options;
+  options.max_prompt_tokens = 3;
+  options.path = dir.put("data.jsonl",
+                         "{\"prompt\": \"ab\", \"answer\": \"7\"}\n"
+                         "{\"prompt\": \"aba\", \"answer\": \"7\"}\n"
+                         "{\"prompt\": \"abb\", \"answer\": \"7\"}\n"
+                         "{\"prompt\": \"a\"}\n"
+                         "{\"prompt\": \"a\", \"answer\": \"b\"}\n"
+                         "{\"question\": \"a\", \"answer\": \"7\"}\n");
+  const std::string file = options.path.string();
+  const auto tokenizer = letters();
+  const PromptCheck is_number = [](const Prompt& prompt) -> Result<void> {
+    return prompt.gold == "7" ? Result<void>() : bad_input("no number");
+  };
+  options.drop = DropRows::kLong;
+  CHECK(load_dataset(options, *tokenizer, {}, is_number).error().message ==
+        file + ":4: \"answer\" is missing; the row has \"prompt\"");
+  options.drop = DropRows::kUnusable;
+  const auto data = load_dataset(options, *tokenizer, {}, is_number);
+  REQUIRE(data.ok());
+  CHECK(data->prompts == std::vector<Prompt>{{"1", {0, 2, 3}, "7", {4}, "ab"}});
+  CHECK(data->report.rows == 6);
+  REQUIRE(data->report.dropped.size() == 4);
+  CHECK(data->report.dropped.at("too long").rows == 2);
+  CHECK(data->report.dropped.at("too long").first ==
+        file + ":2: the prompt has 4 tokens, but the limit is 3");
+  CHECK(data->report.dropped.at("no answer").rows == 1);
+  CHECK(data->report.dropped.at("cannot be verified").first == file + ":5: no number");
+  CHECK(data->report.dropped.at("bad prompt").rows == 1);
+  options.max_prompt_tokens = 1;
+  CHECK(load_dataset(options, *tokenizer).error().message ==
+        file + ": no row is left, the first was dropped because: " + file +
+            ":6: \"prompt\" is missing; the row has \"answer\", \"question\"");
+}
+
+TEST_CASE("messages need a chat template") {
+  CHECK(prompt_error(R"({"messages": [{"role": "user", "content": "a"}], "answer": "7"})") ==
+        ":1: messages need a chat template, but the model's folder has neither "
+        "chat_template.jinja nor \"chat_template\" in tokenizer_config.json");
+  CHECK(prompt_error(R"({"messages": [], "answer": "7"})") ==
+        ":1: \"messages\" is no list of messages");
+  CHECK(prompt_error(R"({"prompt": [{"role": "user"}], "answer": "7"})") ==
+        ":1: \"prompt\"[0] has no \"role\" and \"content\"");
+  CHECK(prompt_error(R"({"messages": [], "prompt": "a", "answer": "7"})") ==
+        ":1: the row has both \"prompt\" and \"messages\"");
 }
 
 }  // namespace

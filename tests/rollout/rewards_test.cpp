@@ -14,7 +14,7 @@ Prompt with_gold(const std::string& gold) { return {"p7", {1}, gold, {}}; }
 
 Verdict verdict(const VerifierOptions& options, const std::string& gold,
                 const std::string& response) {
-  return make_verifier(options)->verify(with_gold(gold), response, FinishReason::kStop);
+  return (*make_verifier(options))->verify(with_gold(gold), response, FinishReason::kStop);
 }
 
 RewardTerm overlong(double weight) {
@@ -55,7 +55,7 @@ TEST_CASE("choice compares letters and refuses a gold answer that is none") {
   CHECK(verdict(options, "(B)", "so \\boxed{b}").reward == 1);
   CHECK(verdict(options, "B", "so \\boxed{C}").reward == 0);
   CHECK(verdict(options, "B", "no idea").reward == 0);
-  CHECK(make_verifier(options)->check(with_gold("Paris")).error().message ==
+  CHECK((*make_verifier(options))->check(with_gold("Paris")).error().message ==
         "prompt \"p7\" has the gold answer \"Paris\", no letter of a choice");
   const VerifierOptions tagged{
       .kind = VerifierKind::kChoice, .answer_prefix = "<a>", .answer_suffix = "</a>"};
@@ -72,7 +72,7 @@ TEST_CASE("gsm8k compares the numbers behind the last marks") {
   CHECK(verdict(options, gold, "The answer is 1250.").reward == 1);  // the last number
   CHECK(verdict(options, "1250", "#### 1251").reward == 0);
   CHECK(verdict(options, gold, "none").reward == 0);
-  CHECK(make_verifier(options)->check(with_gold("#### many")).error().message ==
+  CHECK((*make_verifier(options))->check(with_gold("#### many")).error().message ==
         "prompt \"p7\" has the gold answer \"many\", no number");
 }
 
@@ -82,9 +82,9 @@ TEST_CASE("format asks for a match somewhere, and needs no gold answer") {
   CHECK(verdict(options, "", "<think>a\nb</think>\n5").reward == 1);
   CHECK(verdict(options, "", "so <think>a</think> 5").reward == 0);
   CHECK(verdict(options, "", "<think>a</think>").reward == 0);
-  CHECK(make_verifier(options)->check(with_gold("")).ok());
+  CHECK((*make_verifier(options))->check(with_gold("")).ok());
   const Verdict cut =
-      make_verifier(options)->verify(with_gold(""), "<think></think>5", FinishReason::kLength);
+      (*make_verifier(options))->verify(with_gold(""), "<think></think>5", FinishReason::kLength);
   CHECK(cut.reward == 0);
 }
 
@@ -142,18 +142,20 @@ TEST_CASE("shaping is the weighted sum of its terms") {
   terms.push_back({.kind = RewardTermKind::kVerifier,
                    .weight = 0.25,
                    .verifier = {.kind = VerifierKind::kFormat, .pattern = "^ok"}});
-  const Shaping shaping(terms);
+  const Shaping shaping = *Shaping::make(terms);
   const std::vector<int32_t> tokens{1, 2, 3, 4, 5, 5};
   // 0.5 * -0.5 + 2 * (5 / 6 - 1) + 0.25 * 1
   const Shaped shaped = shaping.of(with_gold("5"), tokens, "ok then", FinishReason::kStop);
   CHECK(shaped.sum == Approx(-1.0 / 3));
   CHECK_FALSE(shaped.failure.failed());
-  CHECK(Shaping({}).of(with_gold("5"), tokens, "ok", FinishReason::kStop).sum == 0);
+  CHECK(Shaping::make({})->of(with_gold("5"), tokens, "ok", FinishReason::kStop).sum == 0);
 }
 
 TEST_CASE("a term whose verifier cannot tell fails the sample") {
-  const Shaping shaping(
-      {{.kind = RewardTermKind::kVerifier, .verifier = {.kind = VerifierKind::kNumeric}}});
+  std::vector<RewardTerm> terms(1);
+  terms[0].kind = RewardTermKind::kVerifier;
+  terms[0].verifier.kind = VerifierKind::kNumeric;
+  const Shaping shaping = *Shaping::make(std::move(terms));
   CHECK(shaping.check(with_gold("5")).ok());
   CHECK_FALSE(shaping.check(with_gold("many")).ok());
   CHECK(shaping.of(with_gold("many"), {}, "5", FinishReason::kStop).failure.failure_class ==

@@ -211,7 +211,7 @@ TEST_CASE("verbal values are the mean of the stated confidences") {
 }
 
 TEST_CASE("a verbal probe needs no gold answer, the other modes do") {
-  const auto verifier = make_verifier({});
+  const auto verifier = *make_verifier({});
   Prompt prompt = question();
   prompt.gold.clear();
   prompt.gold_tokens.clear();

@@ -11,7 +11,7 @@ Prompt with_gold(const std::string& gold) { return {"p7", {1}, gold, {}}; }
 
 float reward(const VerifierOptions& options, const std::string& gold, const std::string& response,
              FinishReason finish = FinishReason::kStop) {
-  const Verdict verdict = make_verifier(options)->verify(with_gold(gold), response, finish);
+  const Verdict verdict = (*make_verifier(options))->verify(with_gold(gold), response, finish);
   CHECK_FALSE(verdict.failure.failed());
   return verdict.reward;
 }
@@ -77,7 +77,7 @@ TEST_CASE("math with a prefix takes what follows it") {
 }
 
 TEST_CASE("math refuses a gold answer that it cannot read") {
-  const auto verifier = make_verifier({.kind = VerifierKind::kMath});
+  const auto verifier = *make_verifier({.kind = VerifierKind::kMath});
   CHECK(verifier->check(with_gold("\\frac{1}{2}")).ok());
   CHECK(
       verifier->check(with_gold("\\frac{1}{")).error().message ==
@@ -89,13 +89,13 @@ TEST_CASE("math refuses a gold answer that it cannot read") {
 
 TEST_CASE("a gold answer that cannot be compared with is a failure, not reward 0") {
   const auto failure = [](VerifierKind kind, const std::string& gold, const std::string& response) {
-    return make_verifier({.kind = kind})
+    return (*make_verifier({.kind = kind}))
         ->verify(with_gold(gold), response, FinishReason::kLength)
         .failure;
   };
   CHECK(failure(VerifierKind::kExact, "", "x") ==
         Failure{FailureClass::kVerifierError, "prompt \"p7\" has no gold answer"});
-  const auto numeric = make_verifier({.kind = VerifierKind::kNumeric})
+  const auto numeric = (*make_verifier({.kind = VerifierKind::kNumeric}))
                            ->verify(with_gold("many"), "no number", FinishReason::kStop);
   CHECK(numeric.failure == Failure{FailureClass::kVerifierError,
                                    "prompt \"p7\" has the gold answer \"many\", no number"});
