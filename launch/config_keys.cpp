@@ -37,6 +37,9 @@ void add_run_keys(Keys& k) {
                           "Preference builders; in_process alone."));
   k.push_back(integer_key("run.groups_per_batch", AT(run.groups_per_batch), at_least(1),
                           "Prompt groups of one training batch."));
+  k.push_back(integer_key("run.max_refilled_groups", AT(run.max_refilled_groups), between(0, 1e6),
+                          "Groups without a signal that a batch may leave out, each for a new "
+                          "prompt's (DAPO's dynamic sampling); 0: they keep their places, empty."));
   k.push_back(integer_key("run.group_size", AT(run.group_size), at_least(1),
                           "Rollouts sampled for each prompt of a batch (G)."));
   k.push_back(integer_key("run.max_staleness", AT(run.max_staleness),

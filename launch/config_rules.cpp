@@ -49,6 +49,10 @@ std::optional<Conflict> find_algorithm_conflict(const Config& c) {
     return Conflict{{"loss.step_dpo_weight", "preference.max_pairs"},
                     "the step-DPO loss needs preference pairs"};
   }
+  if (c.run.max_refilled_groups > 0 && c.group.uniform_groups == UniformGroups::kKeep) {
+    return Conflict{{"run.max_refilled_groups", "advantage.uniform_groups"},
+                    "where uniform groups are kept, none is left out for a new one"};
+  }
   if (c.probe.mode != ProbeMode::kNone && c.probe.mode != ProbeMode::kLikelihood &&
       c.probe.continuations > 1 && c.probe.sampling.temperature == 0) {
     return Conflict{{"probe.continuations", "probe.temperature"},

@@ -327,6 +327,8 @@ TEST_CASE("keys that contradict each other are refused together") {
             .ok());
   CHECK_THAT(refusal({"loss.importance_cap=0.5"}), Catch::Contains("take at least 1, or 0"));
   CHECK(load_config({{}, {"loss.importance_cap=1"}}).ok());
+  CHECK_THAT(refusal({"run.max_refilled_groups=1", "advantage.uniform_groups=keep"}),
+             Catch::Contains("none is left out for a new one"));
   CHECK_THAT(refusal({"probe.mode=answer", "probe.continuations=4"}),
              Catch::Contains("all continuations of a state are the same"));
   CHECK(load_config({{}, {"probe.mode=answer", "probe.continuations=4", "probe.temperature=1"}})

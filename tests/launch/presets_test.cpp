@@ -161,6 +161,13 @@ TEST_CASE("every algorithm in configs/ has a golden case and a row in the table 
   }
 }
 
+TEST_CASE("DAPO alone replaces groups without a signal") {
+  for (const std::string& name : presets()) {
+    INFO(name);
+    CHECK(preset(name).run.max_refilled_groups == (name == "dapo" ? 96 : 0));
+  }
+}
+
 TEST_CASE("each preset prints what it sets, and what it prints reads back to the same") {
   // Of [advantage], [loss] and [probe].
   const std::map<std::string, std::vector<std::string>> wanted = {
