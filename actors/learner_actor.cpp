@@ -70,7 +70,7 @@ LearnerShell::behavior_type LearnerShell::make_behavior() {
       [this](tick_atom) {
         seen();
         ticking_ = false;
-        if (buffer_.ready() && !failing_ && offers_open_ == 0) train();
+        if (has_batch() && !failing_ && offers_open_ == 0) train();
       },
       [this](failed_atom, const Outcome& outcome) { fail(to_error(outcome)); },
   };
@@ -151,9 +151,14 @@ void LearnerShell::refuse(std::vector<GroupKey> keys) {
   send(peers_.coordinator, refused_atom::value, std::move(keys));
 }
 
+// A batch that had to do with fewer groups may leave some for one more step than there are.
+bool LearnerShell::has_batch() const {
+  return buffer_.ready() && (setup_.options.steps == 0 || step_ < setup_.options.steps);
+}
+
 // Ranks that still make their offer would only begin the next step after it.
 void LearnerShell::schedule() {
-  if (buffer_.ready() && offers_open_ == 0 && !std::exchange(ticking_, true))
+  if (has_batch() && offers_open_ == 0 && !std::exchange(ticking_, true))
     send(self(), tick_atom::value);
 }
 

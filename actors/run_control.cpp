@@ -304,7 +304,9 @@ uint64_t RunControl::refilled() const {
          std::min<uint64_t>(without_signal_.size(), most);
 }
 
+// As the learner has it.
 bool RunControl::has_batch() const {
+  if (options_.steps > 0 && step_ >= options_.steps) return false;
   const auto without = static_cast<uint64_t>(
       std::count_if(without_signal_.begin(), without_signal_.end(),
                     [this](uint64_t group) { return built_.count(group) > 0; }));

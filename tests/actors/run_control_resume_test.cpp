@@ -138,6 +138,20 @@ TEST_CASE("groups that are left out count once, before and after their batch is 
   CHECK(b.books->ledger().issued() == 8);
 }
 
+TEST_CASE("groups that are left over after the last step are not waited for") {
+  RunOptions o = options_of(1);
+  o.max_staleness = 1;
+  o.max_refilled_groups = 2;
+  Bench b(o);
+  (void)b.control->begin(b.now);
+  CHECK(keys(b.join(0)) == Keys{{0, 0}, {1, 0}});
+  CHECK(keys(b.built_without_signal({0, 0})) == Keys{{2, 0}});
+  CHECK(keys(b.built_without_signal({1, 0})) == Keys{{3, 0}});
+  b.built({2, 0});
+  b.built({3, 0});
+  CHECK(b.commit({{0, 0}, {1, 0}}).save.has_value());
+}
+
 TEST_CASE("an older attempt that has come without a signal is what the learner has of its group") {
   RunOptions o = options_of(1);
   o.max_refilled_groups = 1;

@@ -81,6 +81,8 @@ TEST_CASE("groups without a signal are replaced, and all groups are in the ledge
   REQUIRE(task.run("one", train("one")) == 0);
   REQUIRE(task.run("many", train("many", {"run.generators=3", "run.tracers=2"})) == 0);
   CHECK(task.weights("many") == task.weights("one"));
+  REQUIRE(task.run("ahead", train("ahead", {"run.generators=2", "run.max_staleness=2"})) == 0);
+  CHECK(task.weights("ahead").size() == task.weights("one").size());
 
   uint64_t refilled = 0, steps = 0;
   std::ifstream lines(task / "one/metrics.jsonl");
