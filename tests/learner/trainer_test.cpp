@@ -8,6 +8,7 @@
 #include "model/safetensors.hpp"
 #include "tests/learner/golden_model.hpp"
 #include "tests/temp_dir.hpp"
+#include "tests/tiny_model.hpp"
 
 using namespace tracewise;
 using namespace tracewise::testing;
@@ -83,6 +84,51 @@ TEST_CASE("losses and gradients equal PyTorch's to 1e-4 for every term and aggre
                     c["gradients"], 1e-4);
     }
   }
+}
+
+TEST_CASE(
+    "where all ratios are 1 a rollout's ratio has the tokens' gradient, in parts of the head") {
+  ModelConfig config = tiny_model();
+  config.vocab_size = 600'000;  // of which 27 rows are computed at once
+  config.tied_head = true;
+  config.width = 4, config.heads = 1, config.kv_heads = 1, config.head_dim = 4;
+  config.mlp_width = 4, config.layers = 1;
+  SampleGroup group;
+  for (const size_t tokens : {40, 25}) {
+    AdvantageRollout r;
+    r.tokens = random_tokens(static_cast<int64_t>(tokens) + 2, 3);
+    r.prompt_tokens = 2;
+    // The policy at the start is the old one, and it is so much likelier that the cap gives 1.
+    r.logprobs.assign(tokens, -100);
+    r.advantages.assign(tokens, tokens == 40 ? 1.5f : -0.5f);
+    r.versions.assign(tokens, 0);
+    group.rollouts.push_back(r);
+  }
+  const auto gradient = [&](LossRatio ratio) {
+    const TempDir dir;
+    TrainerOptions options;
+    options.loss = {
+        .aggregation = LossAggregation::kSequenceMean, .ratio = ratio, .importance_cap = 1};
+    options.optimizer.beta1 = 0;
+    options.optimizer.max_grad_norm = 0;
+    auto trainer = make_trainer(options, config, random_weights(config, 1));
+    REQUIRE((*trainer)->train({&group, 1}, 0, 0, dir.path()).ok());
+    REQUIRE((*trainer)->save_optimizer(dir.path() / "state.safetensors").ok());
+    const auto state = SafetensorsFile::open(dir.path() / "state.safetensors");
+    const auto bytes = state->find("adamw.mean")->bytes;
+    std::vector<float> values(bytes.size() / 4);
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return values;
+  };
+  const std::vector<float> by_tokens = gradient(LossRatio::kToken);
+  const std::vector<float> by_rollouts = gradient(LossRatio::kSequence);
+  double largest = 0, difference = 0;
+  for (size_t i = 0; i < by_tokens.size(); ++i) {
+    largest = std::max<double>(largest, std::abs(by_tokens[i]));
+    difference = std::max<double>(difference, std::abs(by_tokens[i] - by_rollouts[i]));
+  }
+  CHECK(largest > 1e-3);
+  CHECK(difference < 1e-5 * largest);
 }
 
 TEST_CASE("two AdamW updates with clipping and decay give PyTorch's weights") {
