@@ -25,6 +25,13 @@ constexpr bool may_issue(uint64_t issued_groups, uint64_t version, uint64_t max_
   return issued_groups < issue_limit(version, max_staleness, groups_per_batch);
 }
 
+// Whether groups make a batch: groups_per_batch of them with a signal, or so many in all that no
+// more may be left out for new ones.
+constexpr bool is_batch(uint64_t groups, uint64_t with_signal, uint64_t groups_per_batch,
+                        uint64_t max_refilled_groups) {
+  return with_signal >= groups_per_batch || groups >= groups_per_batch + max_refilled_groups;
+}
+
 // The learner's check of the same bound: whether a group sampled with `issue_version` weights is
 // too old to be trained on by a learner that holds `learner_version`.
 constexpr bool is_stale(uint64_t issue_version, uint64_t learner_version, uint64_t max_staleness) {

@@ -6,6 +6,11 @@
 #include "actors/admission.hpp"
 
 namespace tracewise {
+namespace {
+
+bool has_signal(const SampleGroup& group) { return !group.rollouts.empty(); }
+
+}  // namespace
 
 BatchBuffer::BatchBuffer(Options options, uint64_t first_group,
                          const std::vector<uint64_t>& trained)
@@ -18,6 +23,7 @@ BatchBuffer::Put BatchBuffer::put(SampleGroup group, uint64_t version) {
   const uint64_t id = group.key.group;
   if (was_trained(id) || groups_.count(id) > 0) return Put::kDuplicate;
   if (is_stale(group.issue_version, version, options_.max_staleness)) return Put::kStale;
+  with_signal_ += has_signal(group) ? 1 : 0;
   groups_.emplace(id, std::move(group));
   return Put::kTaken;
 }
@@ -27,6 +33,7 @@ std::vector<GroupKey> BatchBuffer::drop_stale(uint64_t version) {
   for (auto it = groups_.begin(); it != groups_.end();) {
     if (is_stale(it->second.issue_version, version, options_.max_staleness)) {
       dropped.push_back(it->second.key);
+      with_signal_ -= has_signal(it->second) ? 1 : 0;
       it = groups_.erase(it);
     } else {
       ++it;
@@ -36,12 +43,15 @@ std::vector<GroupKey> BatchBuffer::drop_stale(uint64_t version) {
 }
 
 bool BatchBuffer::ready() const {
-  const uint64_t n = options_.groups_per_batch;
-  if (groups_.size() < n) return false;
+  if (!is_whole(groups_.size(), with_signal_)) return false;
   if (options_.max_staleness > 0) return true;
-  // Ids are distinct and none is below first_untrained_: the n lowest are consecutive if the n-th
-  // is.
-  return std::next(groups_.begin(), static_cast<int64_t>(n - 1))->first == first_untrained_ + n - 1;
+  uint64_t groups = 0, with_signal = 0;
+  for (const auto& [id, group] : groups_) {
+    if (id != first_untrained_ + groups) return false;
+    with_signal += has_signal(group) ? 1 : 0;
+    if (is_whole(++groups, with_signal)) return true;
+  }
+  return false;
 }
 
 std::vector<SampleGroup> BatchBuffer::take() {
@@ -51,15 +61,22 @@ std::vector<SampleGroup> BatchBuffer::take() {
     order.emplace_back(options_.max_staleness > 0 ? group.issue_version : 0, id);
   }
   std::sort(order.begin(), order.end());
-  order.resize(options_.groups_per_batch);
   std::vector<SampleGroup> batch;
+  uint64_t with_signal = 0;
   for (const auto& [age, id] : order) {
+    if (is_whole(batch.size(), with_signal)) break;
     batch.push_back(std::move(groups_.extract(id).mapped()));
+    with_signal += has_signal(batch.back()) ? 1 : 0;
     mark_trained(id);
   }
+  with_signal_ -= with_signal;
   std::sort(batch.begin(), batch.end(),
             [](const SampleGroup& a, const SampleGroup& b) { return a.key < b.key; });
   return batch;
+}
+
+bool BatchBuffer::is_whole(uint64_t groups, uint64_t with_signal) const {
+  return is_batch(groups, with_signal, options_.groups_per_batch, options_.max_refilled_groups);
 }
 
 void BatchBuffer::mark_trained(uint64_t group) {

@@ -8,6 +8,9 @@
 // one slow group never holds up the others. A group that has become too old meanwhile is refused by
 // is_stale() and goes back to the coordinator, which issues it again; its id stays the same, so the
 // number of issued groups, and with it the admission rule, is not disturbed.
+//
+// max_refilled_groups > 0: groups without a signal fill no place of a batch. It has them besides,
+// in the order above, up to the last group that it needs; so each group is in one batch.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +26,9 @@ namespace tracewise {
 class BatchBuffer {
  public:
   struct Options {
-    uint64_t groups_per_batch = 1;  // >= 1
-    uint64_t max_staleness = 0;     // versions
+    uint64_t groups_per_batch = 1;     // >= 1
+    uint64_t max_staleness = 0;        // versions
+    uint64_t max_refilled_groups = 0;  // see is_batch() in actors/admission.hpp
   };
 
   enum class Put : uint8_t {
@@ -47,8 +51,8 @@ class BatchBuffer {
   // Whether a whole batch is here.
   bool ready() const;
 
-  // The next batch: groups_per_batch groups, ascending by group id. They count as trained from now
-  // on. Only when ready().
+  // The next batch: the least groups that are one, ascending by group id. They count as trained
+  // from now on. Only when ready().
   std::vector<SampleGroup> take();
 
   uint64_t size() const { return groups_.size(); }
@@ -58,11 +62,13 @@ class BatchBuffer {
     return group < first_untrained_ || trained_.count(group) > 0;
   }
   void mark_trained(uint64_t group);
+  bool is_whole(uint64_t groups, uint64_t with_signal) const;
 
   Options options_;
   uint64_t first_untrained_;    // all below are trained
   std::set<uint64_t> trained_;  // trained ones above it
   std::map<uint64_t, SampleGroup> groups_;
+  uint64_t with_signal_ = 0;  // of groups_
 };
 
 }  // namespace tracewise

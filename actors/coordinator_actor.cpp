@@ -33,8 +33,9 @@ CoordinatorShell::behavior_type CoordinatorShell::make_behavior() {
       [this](std::vector<TracedRollout>& measured) {
         run(control_->on_measured(std::move(measured), now()));
       },
-      [this](taken_atom, const std::vector<GroupKey>& keys, std::vector<LoggedRollout>& logged) {
-        run(control_->on_taken(keys, std::move(logged), now()));
+      [this](taken_atom, const std::vector<GroupKey>& keys,
+             const std::vector<GroupKey>& without_signal, std::vector<LoggedRollout>& logged) {
+        run(control_->on_taken(keys, without_signal, std::move(logged), now()));
       },
       [this](refused_atom, const std::vector<GroupKey>& keys) {
         run(control_->on_refused(keys, now()));

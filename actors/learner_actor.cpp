@@ -15,7 +15,8 @@ std::string wait_name(uint64_t version, uint32_t generator) {
 }
 
 BatchBuffer make_buffer(const LearnerSetup& setup) {
-  return BatchBuffer({setup.options.groups_per_batch, setup.options.max_staleness}, 0,
+  const RunOptions& o = setup.options;
+  return BatchBuffer({o.groups_per_batch, o.max_staleness, o.max_refilled_groups}, 0,
                      setup.start.trained);
 }
 
@@ -69,7 +70,7 @@ LearnerShell::behavior_type LearnerShell::make_behavior() {
       [this](tick_atom) {
         seen();
         ticking_ = false;
-        if (buffer_.ready() && !failing_ && offers_open_ == 0) train();
+        if (has_batch() && !failing_ && offers_open_ == 0) train();
       },
       [this](failed_atom, const Outcome& outcome) { fail(to_error(outcome)); },
   };
@@ -114,13 +115,15 @@ void LearnerShell::change_peers(Peers peers) {
 }
 
 void LearnerShell::take(std::vector<GroupParcel> parcels) {
-  std::vector<GroupKey> taken, refused;
+  std::vector<GroupKey> taken, without_signal, refused;
   std::vector<LoggedRollout> logged;
   for (GroupParcel& parcel : parcels) {
     const GroupKey key = parcel.group.key;
+    const bool has_signal = !parcel.group.rollouts.empty();
     switch (buffer_.put(std::move(parcel.group), version_)) {
       case BatchBuffer::Put::kTaken:
         taken.push_back(key);
+        if (!has_signal) without_signal.push_back(key);
         std::move(parcel.logged.begin(), parcel.logged.end(), std::back_inserter(logged));
         break;
       case BatchBuffer::Put::kStale:
@@ -134,7 +137,8 @@ void LearnerShell::take(std::vector<GroupParcel> parcels) {
     }
   }
   if (!taken.empty()) {
-    send(peers_.coordinator, taken_atom::value, std::move(taken), std::move(logged));
+    send(peers_.coordinator, taken_atom::value, std::move(taken), std::move(without_signal),
+         std::move(logged));
   }
   refuse(std::move(refused));
   schedule();
@@ -147,9 +151,14 @@ void LearnerShell::refuse(std::vector<GroupKey> keys) {
   send(peers_.coordinator, refused_atom::value, std::move(keys));
 }
 
+// A batch that had to do with fewer groups may leave some for one more step than there are.
+bool LearnerShell::has_batch() const {
+  return buffer_.ready() && (setup_.options.steps == 0 || step_ < setup_.options.steps);
+}
+
 // Ranks that still make their offer would only begin the next step after it.
 void LearnerShell::schedule() {
-  if (buffer_.ready() && offers_open_ == 0 && !std::exchange(ticking_, true))
+  if (has_batch() && offers_open_ == 0 && !std::exchange(ticking_, true))
     send(self(), tick_atom::value);
 }
 
@@ -158,6 +167,8 @@ void LearnerShell::train() {
   std::vector<SampleGroup> batch = buffer_.take();
   Commit commit;
   for (const SampleGroup& group : batch) commit.groups.push_back(group.key);
+  const uint64_t refilled =
+      std::max(batch.size(), setup_.options.groups_per_batch) - setup_.options.groups_per_batch;
   const TimePoint begun = now();
   const double progress = run_progress(setup_.options, step_, clock_.seconds(begun));
   auto report = train_batch(*trainer_, std::move(batch), setup_.parts->group_options.advantage,
@@ -174,6 +185,8 @@ void LearnerShell::train() {
   commit.metrics.push_back(
       {"time/learner_seconds", std::chrono::duration<double>(now() - begun).count()});
   commit.metrics.push_back({"train/duplicate_groups", static_cast<double>(duplicates_)});
+  if (setup_.options.max_refilled_groups > 0)
+    commit.metrics.push_back({"train/groups_refilled", static_cast<double>(refilled)});
   if (delivery_seconds_) {
     commit.metrics.push_back({"time/weights_delivery_seconds", *delivery_seconds_});
   }

@@ -58,6 +58,7 @@ class LearnerShell final : public Shell<LearnerActor> {
   Result<void> announce_to_all();
   void note_delivery(const WeightsDelivered& delivered);
   SaveReply save(SaveRequest request);
+  bool has_batch() const;
   void schedule();
 
   // With the other ranks (learner_ranks.cpp).

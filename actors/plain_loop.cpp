@@ -8,6 +8,7 @@
 #include <utility>
 #include <variant>
 
+#include "actors/admission.hpp"
 #include "actors/prompt_order.hpp"
 #include "actors/train_step.hpp"
 
@@ -64,9 +65,16 @@ class PlainLoop {
   }
 
   Result<std::vector<SampleGroup>> make_batch() {
-    const uint64_t first = result_.steps * options_.groups_per_batch;
-    for (uint64_t i = 0; i < options_.groups_per_batch; ++i) submit({first + i, 0});
-    while (built_.size() < options_.groups_per_batch) {
+    for (uint64_t i = 0; i < options_.groups_per_batch; ++i) submit({next_group_++, 0});
+    uint64_t refilled = 0;
+    while (true) {
+      const auto without_signal = static_cast<uint64_t>(
+          std::ranges::count_if(built_, [](const auto& g) { return g.second.rollouts.empty(); }));
+      if (is_batch(built_.size(), built_.size() - without_signal, options_.groups_per_batch,
+                   options_.max_refilled_groups))
+        break;
+      for (; refilled < std::min(without_signal, options_.max_refilled_groups); ++refilled)
+        submit({next_group_++, 0});
       EngineOutput output = engine_->step(Clock::now());
       for (Rollout& rollout : output.rollouts) {
         TW_TRY(act_on(tracer_->on_rollout(std::move(rollout))));
@@ -74,6 +82,11 @@ class PlainLoop {
       for (ProbeResult& result : output.probes) {
         TW_TRY(act_on(tracer_->on_probe_result(std::move(result))));
       }
+    }
+    if (given_up_ == built_.size()) {
+      return Error{ErrorClass::kInternal, "every group of step " +
+                                              std::to_string(result_.steps + 1) +
+                                              " failed: " + last_failure_.message};
     }
     std::vector<SampleGroup> batch;
     for (auto& [id, group] : built_) batch.push_back(std::move(group));
@@ -105,11 +118,8 @@ class PlainLoop {
       submit({key.group, key.attempt + 1});
       return {};
     }
-    if (++given_up_ == options_.groups_per_batch) {
-      return Error{ErrorClass::kInternal, "every group of step " +
-                                              std::to_string(result_.steps + 1) +
-                                              " failed: " + failed.failure.message};
-    }
+    ++given_up_;
+    last_failure_ = failed.failure;
     SampleGroup empty{key, result_.steps, {}, {}, {}};
     empty.stats.failures = options_.group_size;
     built_.emplace(key.group, std::move(empty));
@@ -133,7 +143,9 @@ class PlainLoop {
   std::unique_ptr<Tracer> tracer_;
   std::unique_ptr<Trainer> trainer_;
   std::map<uint64_t, SampleGroup> built_;  // of the step, by group
-  uint64_t given_up_ = 0;                  // groups of the step without attempts left
+  uint64_t next_group_ = 0;
+  uint64_t given_up_ = 0;  // groups of the step without attempts left
+  Failure last_failure_;   // of one of these
   PlainLoopResult result_;
 };
 

@@ -40,6 +40,7 @@ RunControl::RunControl(const RunOptions& options, const std::vector<Prompt>* pro
   version_ = start.state.version;
   again_.assign(start.again.rbegin(), start.again.rend());
   issued_ = books->ledger().issued() - again_.size();
+  trained_ = start.trained.size();
   if (start.state.last_eval_seconds >= 0) last_eval_step_ = start.state.last_eval_step;
   last_eval_seconds_ = start.state.last_eval_seconds;
   if (start.checkpoint) {
@@ -95,6 +96,7 @@ Result<RunControl::Todo> RunControl::on_drain(const std::vector<Seat>& seats, Ti
 }
 
 Result<RunControl::Todo> RunControl::on_taken(const std::vector<GroupKey>& keys,
+                                              const std::vector<GroupKey>& without_signal,
                                               std::vector<LoggedRollout> logged, TimePoint now) {
   std::set<GroupKey> current;
   for (const GroupKey& key : keys) {
@@ -106,6 +108,8 @@ Result<RunControl::Todo> RunControl::on_taken(const std::vector<GroupKey>& keys,
     books_->ledger().advance(key, GroupState::kBuilt);
     built_.insert(key.group);
   }
+  // Of whichever attempt: the learner has no other one of the group any more.
+  for (const GroupKey& key : without_signal) without_signal_.insert(key.group);
   for (LoggedRollout& rollout : logged) {
     if (current.count(rollout.traced.rollout.key) > 0) books_->log_when_trained(std::move(rollout));
   }
@@ -125,10 +129,12 @@ Result<RunControl::Todo> RunControl::on_refused(const std::vector<GroupKey>& key
   for (const GroupKey& key : keys) {
     // Refused on arrival, or dropped from the batch later; else another attempt is on its way.
     if (!dispatcher_.finish(key) && built_.erase(key.group) == 0) continue;
+    without_signal_.erase(key.group);
     ++summary_.stale_groups;
     if (given_up_.count(key.group) > 0) {  // an empty group has no tokens that could be too old
       todo_.empty_groups.push_back({key, version_, {}, {}, {}});
       built_.insert(key.group);
+      without_signal_.insert(key.group);
       continue;
     }
     TW_TRY(reissue(key));
@@ -158,10 +164,12 @@ Result<RunControl::Todo> RunControl::on_commit(const Commit& commit, TimePoint n
       books_->record_step({commit.step, commit.groups}, step_metrics(commit, now), wall_time(now)));
   step_ = commit.step;
   version_ = commit.version;
+  trained_ += commit.groups.size();
   size_t lost = 0;
   Failure last_failure;
   for (const GroupKey& key : commit.groups) {
     built_.erase(key.group);
+    without_signal_.erase(key.group);
     failures_.erase(key.group);
     dispatcher_.drop(key.group);  // a newer attempt, if this was an older one
     if (const auto found = given_up_.find(key.group); found != given_up_.end()) {
@@ -226,7 +234,7 @@ Result<RunControl::Todo> RunControl::finish_event(TimePoint now) {
     todo_.issue = dispatcher_.dispatch(now, now + limit);
   }
   todo_.drained = dispatcher_.take_drained();
-  if (built_.size() < options_.groups_per_batch) {
+  if (!has_batch()) {
     batch_since_.reset();
   } else if (!batch_since_) {
     batch_since_ = now;
@@ -264,8 +272,11 @@ Result<void> RunControl::admit(TimePoint now) {
   std::vector<Issue> issues;
   std::vector<GroupTask> tasks;
   uint64_t next_new = books_->ledger().issued();
-  while (may_issue(issued_, version_, options_.max_staleness, options_.groups_per_batch) &&
-         (options_.steps == 0 || issued_ < options_.steps * options_.groups_per_batch)) {
+  // The rule knows batches of groups_per_batch groups alone.
+  const uint64_t refilled = this->refilled();
+  while (
+      may_issue(issued_ - refilled, version_, options_.max_staleness, options_.groups_per_batch) &&
+      (options_.steps == 0 || issued_ - refilled < options_.steps * options_.groups_per_batch)) {
     GroupKey key;
     if (again_.empty()) {
       key = {next_new++, 0};
@@ -282,6 +293,25 @@ Result<void> RunControl::admit(TimePoint now) {
   for (GroupTask& task : tasks) dispatcher_.push(std::move(task));
   run_clock(true, now);
   return {};
+}
+
+// Groups that fill no place of a batch, so that each has another one in its stead: those of the
+// batches so far, and of the ones under way as far as these may leave them out.
+uint64_t RunControl::refilled() const {
+  if (options_.max_refilled_groups == 0) return 0;
+  const uint64_t most = (options_.max_staleness + 1) * options_.max_refilled_groups;
+  return trained_ - version_ * options_.groups_per_batch +
+         std::min<uint64_t>(without_signal_.size(), most);
+}
+
+// As the learner has it.
+bool RunControl::has_batch() const {
+  if (options_.steps > 0 && step_ >= options_.steps) return false;
+  const auto without = static_cast<uint64_t>(
+      std::count_if(without_signal_.begin(), without_signal_.end(),
+                    [this](uint64_t group) { return built_.count(group) > 0; }));
+  return is_batch(built_.size(), built_.size() - without, options_.groups_per_batch,
+                  options_.max_refilled_groups);
 }
 
 GroupTask RunControl::train_task(GroupKey key) {
@@ -311,6 +341,7 @@ Result<void> RunControl::retry_or_give_up(GroupKey key, const Failure& failure) 
   ++summary_.failed_groups;
   given_up_[key.group] = failure;
   built_.insert(key.group);
+  without_signal_.insert(key.group);
   SampleGroup empty{key, version_, {}, {}, {}};
   empty.stats.failures = options_.group_size;
   todo_.empty_groups.push_back(std::move(empty));

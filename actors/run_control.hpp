@@ -98,9 +98,11 @@ class RunControl {
   // All rollouts of these groups have left their generator, which has room for `samples` more.
   Result<Todo> on_handed(uint32_t generator, const std::vector<GroupKey>& keys, uint32_t samples,
                          TimePoint now);
-  // The learner holds these groups; `logged` are the rollouts of them that are to be logged.
-  Result<Todo> on_taken(const std::vector<GroupKey>& keys, std::vector<LoggedRollout> logged,
-                        TimePoint now);
+  // The learner holds these groups, some of them without a signal; `logged` are the rollouts of
+  // them that are to be logged.
+  Result<Todo> on_taken(const std::vector<GroupKey>& keys,
+                        const std::vector<GroupKey>& without_signal,
+                        std::vector<LoggedRollout> logged, TimePoint now);
   Result<Todo> on_failed(const GroupFailed& failed, TimePoint now);
   Result<Todo> on_refused(const std::vector<GroupKey>& keys, TimePoint now);
   Result<Todo> on_measured(std::vector<TracedRollout> traced, TimePoint now);
@@ -122,6 +124,8 @@ class RunControl {
   Result<Todo> finish_event(TimePoint now);
   Result<void> decide(TimePoint now);
   Result<void> admit(TimePoint now);
+  uint64_t refilled() const;
+  bool has_batch() const;
   Result<void> reissue(GroupKey old);
   Result<void> retry_or_give_up(GroupKey key, const Failure& failure);
   void begin_eval(TimePoint now);
@@ -155,6 +159,8 @@ class RunControl {
   std::map<uint64_t, uint32_t> failures_;  // failed attempts of groups that are not trained
   std::map<uint64_t, Failure> given_up_;   // failed for good, their batch not yet trained
   std::set<uint64_t> built_;               // at the learner, not yet trained
+  std::set<uint64_t> without_signal_;      // at the learner too
+  uint64_t trained_ = 0;                   // groups of all batches so far
   std::optional<TimePoint> batch_since_;
   std::map<uint32_t, EngineStats> engines_;
   struct {

@@ -51,7 +51,8 @@ struct RunOptions {
   uint32_t builders = 1;
 
   uint64_t groups_per_batch = 32;
-  uint32_t group_size = 8;     // samples of a group
+  uint64_t max_refilled_groups = 0;  // of a batch, without a signal, for which there are new ones
+  uint32_t group_size = 8;           // samples of a group
   uint64_t max_staleness = 0;  // versions, <= kMaxStaleness; 0: synchronous and bit-reproducible
   uint64_t steps = 0;          // batches; 0: no limit
   double budget_seconds = 0;   // of training time (sampling, probing, updates); 0: no limit
@@ -77,7 +78,7 @@ Result<void> check(const RunOptions& options);
 // Groups that may be on their way to the learner at a time: what the rule of actors/admission.hpp
 // lets be issued at once.
 inline uint64_t groups_under_way(const RunOptions& options) {
-  return (options.max_staleness + 1) * options.groups_per_batch;
+  return (options.max_staleness + 1) * (options.groups_per_batch + options.max_refilled_groups);
 }
 
 // How much of the run is done, in [0, 1]: max(step / steps, seconds / budget_seconds). A limit that

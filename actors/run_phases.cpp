@@ -27,9 +27,7 @@ double seconds_between(RunControl::TimePoint from, RunControl::TimePoint to) {
 }  // namespace
 
 // No training group is under way and the learner has no batch to train on.
-bool RunControl::quiet() const {
-  return dispatcher_.idle() && built_.size() < options_.groups_per_batch;
-}
+bool RunControl::quiet() const { return dispatcher_.idle() && !has_batch(); }
 
 bool RunControl::finished(TimePoint now) const {
   return (options_.steps > 0 && step_ >= options_.steps) ||

@@ -204,7 +204,9 @@ using CoordinatorActor =
                      // Tracer: rollouts of an evaluation.
                      caf::reacts_to<std::vector<TracedRollout>>,
                      // Learner: in this order for one group.
-                     caf::reacts_to<taken_atom, std::vector<GroupKey>, std::vector<LoggedRollout>>,
+                     // All, and those of them without a signal.
+                     caf::reacts_to<taken_atom, std::vector<GroupKey>, std::vector<GroupKey>,
+                                    std::vector<LoggedRollout>>,
                      caf::reacts_to<refused_atom, std::vector<GroupKey>>, caf::reacts_to<Commit>,
                      // Supervisor: seat, reason, whether it died of its own.
                      caf::reacts_to<lost_atom, Seat, std::string, bool>,

@@ -79,6 +79,7 @@ std::vector<Metric> batch_metrics(std::span<const SampleGroup> groups) {
   m.count("train/rollouts", rollouts);
   m.count("train/failures", s.failures);
   m.count("train/groups_with_signal", signal);
+  m.count("train/groups_dropped", static_cast<double>(groups.size()) - signal);
   m.count("train/kept_rollouts", kept);
   m.count("train/step_pairs", pairs);
   return m.take();

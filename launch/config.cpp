@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "launch/config_key.hpp"
+#include "launch/config_rules.hpp"
 #include "launch/nearest.hpp"
 #include "messages/codec.hpp"
 #include "messages/group_size.hpp"
@@ -188,12 +189,6 @@ Result<void> apply_set(Config& config, Places& places, const std::string& set) {
   return set_key(config, places, place, name, value);
 }
 
-// A rule between keys that a config breaks, and the keys.
-struct Conflict {
-  std::vector<std::string> keys;
-  std::string message;
-};
-
 std::optional<Conflict> find_cluster_conflict(const Config& c) {
   const std::string conflict = cluster_conflict(c.cluster);
   if (!conflict.empty()) return Conflict{{"cluster.topology"}, conflict};
@@ -254,22 +249,10 @@ std::optional<Conflict> find_reward_conflict(const Config& c) {
 
 std::optional<Conflict> find_conflict(const Config& c) {
   if (auto conflict = find_reward_conflict(c)) return conflict;
-  const AdvantageOptions& a = c.group.advantage;
-  if (a.length_penalty > 0 && a.kind == AdvantageKind::kStepGroup) {
-    return Conflict{{"advantage.length_penalty", "advantage.kind"},
-                    "a length penalty acts on the base, which kind step_group doesn't have"};
-  }
-  if (!a.divide_by_std && a.base != OutcomeBase::kGrpo) {
-    return Conflict{{"advantage.divide_by_std", "advantage.base"},
-                    "only base grpo divides by the group's standard deviation"};
-  }
+  if (auto conflict = find_algorithm_conflict(c)) return conflict;
   if (c.group.min_good_rollouts > c.run.group_size) {
     return Conflict{{"advantage.min_good_rollouts", "run.group_size"},
                     "a group can't have more good rollouts than rollouts"};
-  }
-  if (c.trainer.loss.step_dpo_weight > 0 && c.group.preference.max_pairs == 0) {
-    return Conflict{{"loss.step_dpo_weight", "preference.max_pairs"},
-                    "the step-DPO loss needs preference pairs"};
   }
   if (c.engine.block_tokens % 16 != 0) {
     return Conflict{{"engine.block_tokens"}, "a block is a multiple of 16 tokens"};
@@ -279,18 +262,6 @@ std::optional<Conflict> find_conflict(const Config& c) {
   }
   if (auto conflict = find_cluster_conflict(c)) return conflict;
   return find_size_conflict(c);
-}
-
-std::optional<Conflict> find_training_conflict(const Config& c) {
-  const bool probes = c.probe.mode != ProbeMode::kNone;
-  if (!probes && c.group.advantage.needs_values()) {
-    return Conflict{{"probe.mode", "advantage.kind"},
-                    "step advantages need values; probe, or take kind outcome"};
-  }
-  if (!probes && c.trainer.loss.step_dpo_weight > 0) {
-    return Conflict{{"probe.mode", "loss.step_dpo_weight"}, "step preferences need values"};
-  }
-  return std::nullopt;
 }
 
 Result<void> refuse(const std::optional<Conflict>& conflict, const Config& config,

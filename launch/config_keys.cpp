@@ -37,6 +37,9 @@ void add_run_keys(Keys& k) {
                           "Preference builders; in_process alone."));
   k.push_back(integer_key("run.groups_per_batch", AT(run.groups_per_batch), at_least(1),
                           "Prompt groups of one training batch."));
+  k.push_back(integer_key("run.max_refilled_groups", AT(run.max_refilled_groups), between(0, 1e6),
+                          "Groups without a signal that a batch may leave out, each for a new "
+                          "prompt's (DAPO's dynamic sampling); 0: they keep their places, empty."));
   k.push_back(integer_key("run.group_size", AT(run.group_size), at_least(1),
                           "Rollouts sampled for each prompt of a batch (G)."));
   k.push_back(integer_key("run.max_staleness", AT(run.max_staleness),
@@ -208,8 +211,11 @@ void add_advantage_keys(Keys& k) {
                          {{"grpo", OutcomeBase::kGrpo},
                           {"dr_grpo", OutcomeBase::kDrGrpo},
                           {"rloo", OutcomeBase::kRloo},
-                          {"reinforce_pp", OutcomeBase::kReinforcePp}},
-                         "Outcome advantage that plug_in and outcome start from."));
+                          {"reinforce_pp", OutcomeBase::kReinforcePp},
+                          {"reinforce_pp_baseline", OutcomeBase::kReinforcePpBaseline}},
+                         "Outcome advantage that plug_in and outcome start from. reinforce_pp and "
+                         "reinforce_pp_baseline are normalised over the batch, the latter after "
+                         "the group's mean is taken away."));
   k.push_back(real_key("advantage.beta", AT(group.advantage.beta), at_least(0),
                        "Weight of the step part, for plug_in."));
   k.push_back(real_key("advantage.gamma", AT(group.advantage.gamma),
@@ -261,6 +267,11 @@ void add_loss_keys(Keys& k) {
                   {"sequence_sum_norm", LossAggregation::kSequenceSumNorm}},
                  "token_mean: mean over all tokens (DAPO); sequence_mean: mean of rollouts' "
                  "means (GRPO); sequence_sum_norm: rollouts' sums over a constant (Dr.GRPO)."));
+  k.push_back(
+      choice_key("loss.ratio", AT(trainer.loss.ratio),
+                 {{"token", LossRatio::kToken}, {"sequence", LossRatio::kSequence}},
+                 "What has a probability ratio, to be clipped and capped: token: each "
+                 "token; sequence: each rollout, the geometric mean of its tokens' (GSPO)."));
   k.push_back(real_key("loss.clip_low", AT(trainer.loss.clip_low), between(0, 1),
                        "The probability ratio is clipped below 1 - clip_low."));
   k.push_back(real_key("loss.clip_high", AT(trainer.loss.clip_high), at_least(0),
@@ -268,8 +279,9 @@ void add_loss_keys(Keys& k) {
   k.push_back(real_key("loss.kl_beta", AT(trainer.loss.kl_beta), at_least(0),
                        "Weight of the k3 KL to the starting weights; 0: no reference is kept."));
   k.push_back(real_key("loss.importance_cap", AT(trainer.loss.importance_cap), at_least(0),
-                       "Truncation of the importance weight that each token has by its "
-                       "log-probability at sampling time; 0: off."));
+                       "Truncation of the importance weight that each token, or each rollout "
+                       "as loss.ratio says, has by its log-probability at sampling time, at "
+                       "least 1; 0: off."));
   k.push_back(real_key("loss.step_dpo_weight", AT(trainer.loss.step_dpo_weight), at_least(0),
                        "Weight of the step-DPO loss on preference pairs."));
   k.push_back(real_key("loss.step_dpo_beta", AT(trainer.loss.step_dpo_beta), above(0),

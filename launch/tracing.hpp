@@ -72,7 +72,7 @@ class GroupTracer {
   uint64_t asked_ = 0;  // probes that the engine has not answered
 };
 
-// Whitens the advantages over all groups where the base asks for it (reinforce_pp), as one batch.
+// Whitens the advantages over all groups where the base asks for it, as one batch.
 void finish_groups(std::span<TracedGroup> groups, const AdvantageOptions& options);
 
 }  // namespace tracewise

@@ -93,6 +93,7 @@ std::vector<double> outcome_advantages(std::span<const double> rewards,
                                        const AdvantageOptions& options) {
   const size_t group = rewards.size();
   std::vector<double> advantages(group, 0.0);
+  if (options.base == OutcomeBase::kReinforcePp) return {rewards.begin(), rewards.end()};
   // Equal rewards give exact zeros, not what rounding leaves of reward minus mean.
   if (std::adjacent_find(rewards.begin(), rewards.end(), std::not_equal_to<>()) == rewards.end()) {
     return advantages;

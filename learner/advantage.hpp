@@ -20,11 +20,13 @@ enum class AdvantageKind : uint8_t {
 // The outcome advantage A_base of rollout i; mean and std are the group's, of the penalised
 // rewards with their shaping.
 enum class OutcomeBase : uint8_t {
-  kGrpo,         // (R_i - mean) / (std + 1e-4), std with n - 1 (arXiv 2402.03300)
-  kDrGrpo,       // R_i - mean (arXiv 2503.20783)
-  kRloo,         // R_i - mean of the others' R (arXiv 2402.14740)
-  kReinforcePp,  // R_i - mean, and the finished advantages are whitened over the whole batch's
-                 // tokens by BatchMoments (REINFORCE++ with baseline, arXiv 2501.03262)
+  kGrpo,    // (R_i - mean) / (std + 1e-4), std with n - 1 (arXiv 2402.03300)
+  kDrGrpo,  // R_i - mean (arXiv 2503.20783)
+  kRloo,    // R_i - mean of the others' R (arXiv 2402.14740)
+  // REINFORCE++ (arXiv 2501.03262) without and with a group baseline. The finished advantages are
+  // whitened over the whole batch's tokens by BatchMoments.
+  kReinforcePp,          // R_i
+  kReinforcePpBaseline,  // R_i - mean
 };
 
 struct AdvantageOptions {
@@ -45,7 +47,8 @@ struct AdvantageOptions {
 
   bool needs_values() const { return kind != AdvantageKind::kOutcome; }
   bool whitens_batch() const {
-    return base == OutcomeBase::kReinforcePp && kind != AdvantageKind::kStepGroup;
+    return (base == OutcomeBase::kReinforcePp || base == OutcomeBase::kReinforcePpBaseline) &&
+           kind != AdvantageKind::kStepGroup;
   }
 };
 
@@ -72,8 +75,8 @@ std::vector<double> step_gae(std::span<const double> values, double reward,
 // R * (1 - c * min(1, tokens / ref)); R itself where c is 0.
 double penalised_reward(double reward, int64_t tokens, const AdvantageOptions& options);
 
-// [G] A_base of the given (penalised) rewards. A group of one, or of equal rewards, gives zeros.
-// kReinforcePp: before whitening.
+// [G] A_base of the given (penalised) rewards, before whitening. A group of one, or of equal
+// rewards, gives zeros, but for kReinforcePp.
 std::vector<double> outcome_advantages(std::span<const double> rewards,
                                        const AdvantageOptions& options);
 
@@ -84,7 +87,7 @@ std::vector<std::vector<double>> group_advantages(std::span<const StepRollout> g
                                                   const AdvantageOptions& options);
 
 // Mean and standard deviation of a batch's advantages, each token weighing the same; for
-// kReinforcePp. Add in a fixed order for bit-equal results.
+// AdvantageOptions::whitens_batch(). Add in a fixed order for bit-equal results.
 class BatchMoments {
  public:
   void add(double advantage, int64_t tokens = 1);

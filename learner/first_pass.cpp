@@ -19,10 +19,11 @@ void FirstPass::add(const FirstPass& other) {
 }
 
 FirstPass first_pass(const at::Tensor& first, const at::Tensor& behaviour, const at::Tensor& fresh,
-                     double importance_cap) {
+                     const at::Tensor& log_weights, double importance_cap) {
   const at::Tensor difference = first - behaviour;
   const at::Tensor ratio = difference.exp();
-  const at::Tensor weight = importance_cap > 0 ? ratio.clamp_max(importance_cap) : ratio;
+  at::Tensor weight = log_weights.exp();
+  if (importance_cap > 0) weight = weight.clamp_max(importance_cap);
   const at::Tensor gap = difference.abs();
   const auto sum = [](const at::Tensor& x) { return x.to(at::kDouble).sum(); };
   const at::Tensor measured =

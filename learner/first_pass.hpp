@@ -7,7 +7,7 @@ namespace tracewise {
 
 // Sums and maxima over tokens, without gradient.
 struct FirstPass {
-  // kRatio: of exp(first - behaviour). kWeight: of min(that, cap), or of that where the cap is 0.
+  // kRatio: of exp(first - behaviour). kWeight: of the weights.
   // kGap: of |first - behaviour| in nats; fresh tokens are told apart.
   enum Sum { kTokens, kRatio, kWeight, kWeightSquared, kGap, kFreshTokens, kFreshGap, kSums };
   enum Most { kRatioMax, kGapMax, kFreshGapMax, kMosts };
@@ -19,8 +19,9 @@ struct FirstPass {
 
 // All [R] fp32, an entry a response token. first: log-probabilities by the weights that the batch
 // found. behaviour: at sampling time. fresh: 1 for tokens whose whole rollout those same weights
-// have sampled, else 0.
+// have sampled, else 0. log_weights: log_ratio() of the differences; a weight is its exp(), at most
+// importance_cap where that is not 0.
 FirstPass first_pass(const at::Tensor& first, const at::Tensor& behaviour, const at::Tensor& fresh,
-                     double importance_cap);
+                     const at::Tensor& log_weights, double importance_cap);
 
 }  // namespace tracewise

@@ -6,7 +6,6 @@
 
 #include "learner/first_pass.hpp"
 #include "learner/head_loss.hpp"
-#include "model/logprobs.hpp"
 
 namespace tracewise {
 namespace {
@@ -56,40 +55,83 @@ at::Tensor GradientPasses::logprobs(const MicroBatch& micro) const {
   return predict_logprobs(decoder_, pack(micro));
 }
 
-double GradientPasses::add(const MicroBatch& micro, const at::Tensor& old, StepSums& sums) const {
-  const PackedTokens packed = pack(micro);
-  std::vector<float> behaviour, advantages, weights, fresh;
+PolicyTerms GradientPasses::policy_terms(const MicroBatch& micro, const PackedTokens& packed,
+                                         const at::Tensor& old) const {
+  std::vector<float> behaviour, advantages, weights, tokens;
+  std::vector<int64_t> index;
   for (const BatchItem& item : micro) {
     const AdvantageRollout& r = *item.rollout;
-    fresh.insert(fresh.end(), r.advantages.size(), is_fresh(r) ? 1.0f : 0.0f);
+    index.insert(index.end(), r.advantages.size(), static_cast<int64_t>(tokens.size()));
+    tokens.push_back(static_cast<float>(r.advantages.size()));
     behaviour.insert(behaviour.end(), r.logprobs.begin(), r.logprobs.end());
     advantages.insert(advantages.end(), r.advantages.begin(), r.advantages.end());
     weights.insert(weights.end(), r.advantages.size(), item.token_weight);
   }
-  PolicyTerms all;
-  all.behaviour = on_device(behaviour);
-  all.old = old.defined() ? old : all.behaviour;
-  all.advantages = on_device(advantages);
-  all.weights = on_device(weights);
-  if (options_.kl_beta > 0) all.reference = predict_logprobs(*reference_, packed);
-  const at::Tensor are_fresh = on_device(fresh);
+  PolicyTerms terms;
+  terms.behaviour = on_device(behaviour);
+  terms.old = old.defined() ? old : terms.behaviour;
+  terms.advantages = on_device(advantages);
+  terms.weights = on_device(weights);
+  if (options_.ratio == LossRatio::kSequence)
+    terms.rollouts = {on_device(index), on_device(tokens)};
+  if (options_.kl_beta > 0) terms.reference = predict_logprobs(*reference_, packed);
+  return terms;
+}
+
+at::Tensor GradientPasses::add_terms(const PolicyTerms& terms, const at::Tensor& fresh,
+                                     bool proximal, StepSums& sums) const {
+  // Later updates of the batch find weights that its first ones have changed.
+  if (proximal || sums.updates == 0) {
+    const at::Tensor first = proximal ? terms.old : terms.logprobs.detach();
+    const at::Tensor log_weights =
+        log_ratio(first - terms.behaviour, options_.ratio, terms.rollouts);
+    sums.first.add(first_pass(first, terms.behaviour, fresh, log_weights, options_.importance_cap));
+  }
+  return add_policy(policy_loss(terms, options_), sums);
+}
+
+void GradientPasses::head_backward(const at::Tensor& hidden, const at::Tensor& targets,
+                                   const at::Tensor& gradient,
+                                   const std::function<void(const at::Tensor& logits)>& see) const {
+  head_loss(decoder_, hidden, targets, rows_at_once(decoder_),
+            [&](int64_t begin, const at::Tensor& rows, const at::Tensor& logits) {
+              if (see) see(logits);
+              return (rows * gradient.narrow(0, begin, rows.size(0))).sum();
+            })
+      .backward();
+}
+
+double GradientPasses::add(const MicroBatch& micro, const at::Tensor& old, StepSums& sums) const {
+  const PackedTokens packed = pack(micro);
+  const PolicyTerms all = policy_terms(micro, packed, old);
+  std::vector<float> are_fresh;
+  for (const BatchItem& item : micro)
+    are_fresh.insert(are_fresh.end(), item.rollout->advantages.size(),
+                     is_fresh(*item.rollout) ? 1.0f : 0.0f);
+  const at::Tensor fresh = on_device(are_fresh), targets = on_device(packed.targets);
+  const at::Tensor hidden = predicting_hidden(decoder_, packed, checkpointed_);
+  const auto see = [&](const at::Tensor& logits) {
+    sums.entropy += row_entropy(logits).sum().item<double>();
+  };
+  sums.tokens += targets.size(0);
+  if (options_.ratio == LossRatio::kSequence) {
+    PolicyTerms terms = all;
+    terms.logprobs = target_logprobs(decoder_, hidden, targets).requires_grad_(true);
+    const at::Tensor loss = add_terms(terms, fresh, old.defined(), sums);
+    loss.backward();
+    head_backward(hidden, targets, terms.logprobs.grad(), see);
+    return loss.item<double>();
+  }
   const at::Tensor loss =
-      head_loss(decoder_, predicting_hidden(decoder_, packed, checkpointed_),
-                on_device(packed.targets), rows_at_once(decoder_),
+      head_loss(decoder_, hidden, targets, rows_at_once(decoder_),
                 [&](int64_t begin, const at::Tensor& logprobs, const at::Tensor& logits) {
-                  PolicyTerms terms = rows_of(all, begin, logprobs.size(0));
+                  const int64_t rows = logprobs.size(0);
+                  PolicyTerms terms = rows_of(all, begin, rows);
                   terms.logprobs = logprobs;
-                  // Later updates of the batch find weights that its first ones have changed.
-                  if (old.defined() || sums.updates == 0) {
-                    sums.first.add(first_pass(
-                        old.defined() ? terms.old : logprobs.detach(), terms.behaviour,
-                        are_fresh.narrow(0, begin, logprobs.size(0)), options_.importance_cap));
-                  }
-                  sums.entropy += row_entropy(logits).sum().item<double>();
-                  return add_policy(policy_loss(terms, options_), sums);
+                  see(logits);
+                  return add_terms(terms, fresh.narrow(0, begin, rows), old.defined(), sums);
                 });
   loss.backward();
-  sums.tokens += static_cast<int64_t>(behaviour.size());
   return loss.item<double>();
 }
 
@@ -122,11 +164,7 @@ double GradientPasses::add_pairs(const std::vector<const StepPair*>& pairs, int6
                     options_.step_dpo_beta) *
       (options_.step_dpo_weight * static_cast<double>(pairs.size()) / static_cast<double>(total));
   loss.backward();
-  head_loss(decoder_, hidden, targets, rows_at_once(decoder_),
-            [&](int64_t begin, const at::Tensor& rows, const at::Tensor&) {
-              return (rows * logprobs.grad().narrow(0, begin, rows.size(0))).sum();
-            })
-      .backward();
+  head_backward(hidden, targets, logprobs.grad(), {});
   sums.pairs += static_cast<int64_t>(pairs.size());
   sums.pair_loss += loss.item<double>();
   return loss.item<double>();

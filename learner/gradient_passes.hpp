@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "learner/step_sums.hpp"
 #include "learner/trainer.hpp"
 #include "model/decoder.hpp"
+#include "model/logprobs.hpp"
 
 namespace tracewise {
 
@@ -51,6 +53,16 @@ class GradientPasses {
   at::Tensor on_device(const std::vector<float>& x) const;
   at::Tensor on_device(const std::vector<int64_t>& x) const;
   bool is_fresh(const AdvantageRollout& rollout) const;
+  PolicyTerms policy_terms(const MicroBatch& micro, const PackedTokens& packed,
+                           const at::Tensor& old) const;
+  // Of the rows of `terms`. fresh: see first_pass(). proximal: terms.old is not the behaviour.
+  at::Tensor add_terms(const PolicyTerms& terms, const at::Tensor& fresh, bool proximal,
+                       StepSums& sums) const;
+  // Backward of a loss that needs all rows at once, by its gradient for each log-probability [R].
+  // `see` gets the logits of all rows, a few at a time.
+  void head_backward(const at::Tensor& hidden, const at::Tensor& targets,
+                     const at::Tensor& gradient,
+                     const std::function<void(const at::Tensor& logits)>& see) const;
 
   LossOptions options_;
   bool checkpointed_;

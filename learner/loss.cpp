@@ -18,12 +18,18 @@ at::Tensor k3(const at::Tensor& logprobs, const at::Tensor& reference) {
 
 }  // namespace
 
+at::Tensor log_ratio(const at::Tensor& differences, LossRatio ratio, const RolloutRows& rollouts) {
+  if (ratio == LossRatio::kToken) return differences;
+  const at::Tensor sums = at::zeros_like(rollouts.tokens).index_add(0, rollouts.index, differences);
+  return (sums / rollouts.tokens).index_select(0, rollouts.index);
+}
+
 PolicyLoss policy_loss(const PolicyTerms& t, const LossOptions& options) {
-  const at::Tensor ratio = (t.logprobs - t.old).exp();
+  const at::Tensor ratio = log_ratio(t.logprobs - t.old, options.ratio, t.rollouts).exp();
   at::Tensor objective_terms = objective(t, options, ratio);
   if (options.importance_cap > 0) {
-    objective_terms =
-        (t.old - t.behaviour).exp().clamp_max(options.importance_cap) * objective_terms;
+    const at::Tensor weight = log_ratio(t.old - t.behaviour, options.ratio, t.rollouts).exp();
+    objective_terms = weight.clamp_max(options.importance_cap) * objective_terms;
   }
   at::Tensor kl = at::zeros_like(t.old);
   if (t.reference.defined()) {

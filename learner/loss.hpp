@@ -7,6 +7,17 @@
 
 namespace tracewise {
 
+// Which rollout a response token belongs to, for LossRatio::kSequence. Rollouts are whole here: the
+// ratio of one is of all its tokens.
+struct RolloutRows {
+  at::Tensor index;   // [R] int64, from 0
+  at::Tensor tokens;  // [rollouts] fp32, how many each has
+};
+
+// What a ratio is exp() of: the tokens' differences of log-probabilities themselves [R], or for
+// LossRatio::kSequence their mean over each rollout at each of its tokens [R].
+at::Tensor log_ratio(const at::Tensor& differences, LossRatio ratio, const RolloutRows& rollouts);
+
 // All [R] fp32, one entry a response token; undefined where a term is off.
 struct PolicyTerms {
   at::Tensor logprobs;   // of the policy being trained, with gradient
@@ -15,6 +26,7 @@ struct PolicyTerms {
   at::Tensor reference;  // of the reference model; for the KL term
   at::Tensor advantages;
   at::Tensor weights;  // token weights of the aggregation
+  RolloutRows rollouts = {};
 };
 
 struct PolicyLoss {
@@ -27,9 +39,10 @@ struct PolicyLoss {
 
 // J = sum_t w_t [ c_t * min(rho_t A_t, clip(rho_t, 1 - clip_low, 1 + clip_high) A_t)
 //                 - kl_beta * k3_t ],   loss = -J
-// rho_t = exp(logprob - old);  c_t = min(exp(old - behaviour), importance_cap), 1 where the cap is
-// 0 (truncated importance sampling);  k3_t = exp(ref - logprob) - (ref - logprob) - 1 (Schulman
-// 2020). Clipping as in PPO (arXiv 1707.06347) with DAPO's separate bounds (arXiv 2503.14476).
+// rho_t = exp(log_ratio(logprob - old));  c_t = min(exp(log_ratio(old - behaviour)),
+// importance_cap), 1 where the cap is 0 (truncated importance sampling);  k3_t = exp(ref - logprob)
+// - (ref - logprob) - 1 (Schulman 2020). Clipping as in PPO (arXiv 1707.06347) with DAPO's separate
+// bounds (arXiv 2503.14476).
 PolicyLoss policy_loss(const PolicyTerms& terms, const LossOptions& options);
 
 // -mean log sigmoid(beta ((chosen - chosen_ref) - (rejected - rejected_ref))) * weight: Step-DPO

@@ -51,8 +51,8 @@ uint64_t fingerprint(std::span<const SupervisedExample> examples) {
 uint64_t fingerprint(const TrainerOptions& o, const WeightsManifest& layout) {
   std::string text = layout.dtype + " " + std::to_string(layout.bytes);
   for (const TensorEntry& entry : layout.tensors) text += " " + entry.name;
-  for (const int64_t number :
-       {o.updates_per_batch, o.max_bad_steps, o.bucket_bytes, static_cast<int64_t>(o.seed)})
+  for (const int64_t number : {o.updates_per_batch, o.max_bad_steps, o.bucket_bytes,
+                               static_cast<int64_t>(o.seed), static_cast<int64_t>(o.loss.ratio)})
     text += " " + std::to_string(number);
   for (const double number : {o.loss.kl_beta, o.loss.importance_cap, o.loss.step_dpo_weight,
                               o.optimizer.lr, o.optimizer.max_grad_norm})

@@ -16,7 +16,7 @@
 namespace tracewise {
 
 // What becomes of a group whose (penalised) rewards with their shaping are all equal. Its outcome
-// advantages are 0.
+// advantages are 0, but for base reinforce_pp, which compares with the whole batch.
 enum class UniformGroups : uint8_t {
   kDrop,        // carries no rollouts (DAPO)
   kKeepSolved,  // is kept if every reward is 1 and the responses are not all the same: their steps
@@ -49,8 +49,8 @@ bool carries_signal(std::span<const TracedRollout> good, const SampleGroupOption
 // Sums over the rollouts: counts, rewards and value statistics over the good ones, costs over all.
 GroupStats group_stats(std::span<const TracedRollout> rollouts);
 
-// The part of an advantage that needs the whole batch: for base reinforce_pp the advantages are
-// whitened over all tokens of all groups, in the order given; nothing for the other bases. To be
+// The part of an advantage that needs the whole batch: where options.whitens_batch(), the
+// advantages are whitened over all tokens of all groups, in the order given; else nothing. To be
 // called once for the groups of an optimizer batch, before they are trained on.
 void finish_batch(std::span<SampleGroup> groups, const AdvantageOptions& options);
 

@@ -21,6 +21,12 @@ enum class LossAggregation : uint8_t {
   kSequenceSumNorm,  // mean over rollouts of token sum / max_response_tokens (Dr.GRPO)
 };
 
+// What the probability ratio is taken of, and with it the clipping and the importance weight.
+enum class LossRatio : uint8_t {
+  kToken,     // of each token
+  kSequence,  // of each rollout: the geometric mean of its tokens' ratios (GSPO, arXiv 2507.18071)
+};
+
 enum class LrSchedule : uint8_t { kConstant, kLinear, kCosine };
 
 struct OptimizerOptions {
@@ -37,6 +43,7 @@ struct OptimizerOptions {
 
 struct LossOptions {
   LossAggregation aggregation = LossAggregation::kTokenMean;
+  LossRatio ratio = LossRatio::kToken;
   double clip_low = 0.2;         // ratio >= 1 - clip_low
   double clip_high = 0.28;       // ratio <= 1 + clip_high
   double kl_beta = 0.0;          // weight of k3 KL to the reference; 0: no reference model is kept

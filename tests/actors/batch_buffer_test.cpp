@@ -21,6 +21,12 @@ std::vector<uint64_t> ids(const std::vector<SampleGroup>& groups) {
   return ids;
 }
 
+SampleGroup trainable(uint64_t group, uint64_t issue_version = 0) {
+  SampleGroup g = group_of(group, issue_version);
+  g.rollouts.emplace_back();
+  return g;
+}
+
 using Put = BatchBuffer::Put;
 
 TEST_CASE("a synchronous batch is the next groups by id, whatever order they arrive in") {
@@ -55,6 +61,46 @@ TEST_CASE("with staleness a slow group holds nobody up, and comes first when it 
   CHECK(buffer.put(group_of(4, 1), 1) == Put::kTaken);
   CHECK(buffer.put(group_of(0, 0), 1) == Put::kTaken);
   CHECK(ids(buffer.take()) == std::vector<uint64_t>{0, 3});
+}
+
+TEST_CASE(
+    "a batch that is refilled has its number of groups with a signal, and the others besides") {
+  BatchBuffer buffer({.groups_per_batch = 2, .max_staleness = 0, .max_refilled_groups = 3});
+  for (const uint64_t id : {1, 2}) CHECK(buffer.put(group_of(id, 0), 0) == Put::kTaken);
+  CHECK(buffer.put(trainable(3), 0) == Put::kTaken);
+  CHECK(buffer.put(trainable(4), 0) == Put::kTaken);
+  CHECK_FALSE(buffer.ready());  // group 0 may have a signal, and is before them
+  CHECK(buffer.put(trainable(0), 0) == Put::kTaken);
+  REQUIRE(buffer.ready());
+  CHECK(ids(buffer.take()) == std::vector<uint64_t>{0, 1, 2, 3});
+  CHECK_FALSE(buffer.ready());
+  CHECK(buffer.put(trainable(5), 0) == Put::kTaken);
+  REQUIRE(buffer.ready());
+  CHECK(ids(buffer.take()) == std::vector<uint64_t>{4, 5});
+}
+
+TEST_CASE("a batch leaves out no more groups than it may") {
+  BatchBuffer buffer({.groups_per_batch = 2, .max_staleness = 0, .max_refilled_groups = 1});
+  for (const uint64_t id : {0, 1}) CHECK(buffer.put(group_of(id, 0), 0) == Put::kTaken);
+  CHECK_FALSE(buffer.ready());
+  CHECK(buffer.put(trainable(2), 0) == Put::kTaken);
+  REQUIRE(buffer.ready());
+  CHECK(ids(buffer.take()) == std::vector<uint64_t>{0, 1, 2});
+}
+
+TEST_CASE("with staleness a refilled batch takes the oldest groups, those without a signal too") {
+  BatchBuffer buffer({.groups_per_batch = 1, .max_staleness = 1, .max_refilled_groups = 2});
+  CHECK(buffer.put(group_of(3, 1), 1) == Put::kTaken);
+  CHECK_FALSE(buffer.ready());
+  CHECK(buffer.put(trainable(4, 1), 1) == Put::kTaken);
+  CHECK(buffer.put(group_of(5, 0), 1) == Put::kTaken);
+  REQUIRE(buffer.ready());
+  CHECK(ids(buffer.take()) == std::vector<uint64_t>{3, 4, 5});
+  CHECK(buffer.put(group_of(6, 1), 1) == Put::kTaken);
+  CHECK(buffer.drop_stale(3).size() == 1);
+  CHECK(buffer.put(trainable(7, 3), 3) == Put::kTaken);
+  REQUIRE(buffer.ready());
+  CHECK(ids(buffer.take()) == std::vector<uint64_t>{7});
 }
 
 TEST_CASE("a group one version too old is refused, not trained on") {

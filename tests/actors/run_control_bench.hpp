@@ -46,7 +46,10 @@ struct Bench {
     c.metrics = {{"train/rollouts", 4}, {"train/response_tokens", 25}, {"train/accuracy", 0.5}};
     return control->on_commit(c, now).value();
   }
-  Todo built(GroupKey key) { return control->on_taken({key}, {}, now).value(); }
+  Todo built(GroupKey key) { return control->on_taken({key}, {}, {}, now).value(); }
+  Todo built_without_signal(GroupKey key) {
+    return control->on_taken({key}, {key}, {}, now).value();
+  }
 
   TempDir own;
   RunOptions options;

@@ -99,6 +99,96 @@ TEST_CASE("an asynchronous run is resumed with old and new groups issued togethe
   CHECK(b.books->ledger().check().ok());
 }
 
+TEST_CASE("a group without a signal has another one in its stead, as often as a batch may") {
+  RunOptions o = options_of(2);
+  o.max_refilled_groups = 1;
+  Bench b(o);
+  (void)b.control->begin(b.now);
+  CHECK(keys(b.join(0)) == Keys{{0, 0}, {1, 0}});
+  CHECK(keys(b.built_without_signal({1, 0})) == Keys{{2, 0}});
+  CHECK_FALSE(b.control->batch_since());
+  CHECK(b.built_without_signal({0, 0}).issue.empty());  // one is all that may be left out
+  CHECK_FALSE(b.control->batch_since());
+  b.built({2, 0});
+  CHECK(b.control->batch_since());
+  CHECK(keys(b.commit({{0, 0}, {1, 0}, {2, 0}})) == Keys{{3, 0}, {4, 0}});
+  b.built({3, 0});
+  b.built({4, 0});
+  CHECK(b.commit({{3, 0}, {4, 0}}).save.has_value());  // both steps are done
+  CHECK(b.books->ledger().issued() == 5);
+  CHECK(b.books->ledger().count(GroupState::kTrained) == 5);
+  CHECK(b.books->ledger().check().ok());
+}
+
+TEST_CASE("groups that are left out count once, before and after their batch is trained") {
+  RunOptions o = options_of(0);
+  o.max_staleness = 1;
+  o.max_refilled_groups = 2;
+  Bench b(o);
+  (void)b.control->begin(b.now);
+  CHECK(keys(b.join(0)) == Keys{{0, 0}, {1, 0}, {2, 0}, {3, 0}});
+  CHECK(keys(b.built_without_signal({0, 0})) == Keys{{4, 0}});
+  b.built({1, 0});
+  b.built({2, 0});
+  CHECK(keys(b.commit({{0, 0}, {1, 0}, {2, 0}})) == Keys{{5, 0}, {6, 0}});
+  // Refused as too old it is issued again, and may have a signal then.
+  CHECK(keys(b.built_without_signal({3, 0})) == Keys{{7, 0}});
+  CHECK(keys(b.control->on_refused({{3, 0}}, b.now).value()) == Keys{{3, 1}});
+  b.built({3, 1});
+  CHECK(b.books->ledger().issued() == 8);
+}
+
+TEST_CASE("groups that are left over after the last step are not waited for") {
+  RunOptions o = options_of(1);
+  o.max_staleness = 1;
+  o.max_refilled_groups = 2;
+  Bench b(o);
+  (void)b.control->begin(b.now);
+  CHECK(keys(b.join(0)) == Keys{{0, 0}, {1, 0}});
+  CHECK(keys(b.built_without_signal({0, 0})) == Keys{{2, 0}});
+  CHECK(keys(b.built_without_signal({1, 0})) == Keys{{3, 0}});
+  b.built({2, 0});
+  b.built({3, 0});
+  CHECK(b.commit({{0, 0}, {1, 0}}).save.has_value());
+}
+
+TEST_CASE("an older attempt that has come without a signal is what the learner has of its group") {
+  RunOptions o = options_of(1);
+  o.max_refilled_groups = 1;
+  Bench b(o);
+  (void)b.control->begin(b.now);
+  (void)b.join(0);
+  CHECK(keys(*b.control->on_failed({{0, 0}, {FailureClass::kEngine, "lost"}}, b.now)) ==
+        Keys{{0, 1}});
+  CHECK(keys(b.built_without_signal({0, 0})) == Keys{{2, 0}});
+}
+
+TEST_CASE("a resumed run leaves out no more groups than the one before it") {
+  TempDir dir;
+  RunOptions o = options_of(4);
+  o.max_refilled_groups = 1;
+  {
+    auto folder = RunFolder::create(dir.path(), "").value();
+    auto books = RunBooks::open(*folder, false, o, prompts(5), 100).value();
+    std::vector<Issue> issues;
+    for (uint64_t g = 0; g < 6; ++g) issues.push_back({{g, 0}, g / 3, "p"});
+    REQUIRE(books->ledger().issue(issues).ok());
+    REQUIRE(books->record_step({1, {{0, 0}, {1, 0}, {2, 0}}}, {}, 100).ok());
+    CheckpointState state;
+    state.step = state.version = 1;
+    REQUIRE(folder->write_checkpoint(state, [](const auto&) { return Result<void>(); }).ok());
+  }
+  Bench b(o, 0, &dir);
+  b.step = 1;
+  (void)b.control->begin(b.now);
+  CHECK(keys(b.join(0)) == Keys{{3, 1}, {4, 1}});
+  CHECK(keys(b.built_without_signal({4, 1})) == Keys{{5, 1}});
+  b.built({3, 1});
+  b.built({5, 1});
+  CHECK(keys(b.commit({{3, 1}, {4, 1}, {5, 1}})) == Keys{{6, 0}, {7, 0}});
+  CHECK(b.books->ledger().check().ok());
+}
+
 TEST_CASE("a resumed run issues what is missing before anything new, one batch at a time") {
   TempDir dir;
   {

@@ -5,13 +5,17 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <fstream>
+#include <nlohmann/json.hpp>
 
+#include "actors/ledger.hpp"
 #include "actors/run_folder.hpp"
 #include "model/file_io.hpp"
 #include "tests/integration/small_task.hpp"
 
 using namespace tracewise;
 namespace fs = std::filesystem;
+using nlohmann::json;
 
 TEST_CASE("equal seeds give equal weights, whatever the number of actors, kills and resumes") {
   const Task task;
@@ -62,6 +66,40 @@ TEST_CASE("equal seeds give equal weights, whatever the number of actors, kills 
     REQUIRE(task.run("other", train("other", {"run.seed=2"})) == 0);
     CHECK(task.weights("other") != expected);
   }
+}
+
+TEST_CASE("groups without a signal are replaced, and all groups are in the ledger once") {
+  const Task task;
+  const auto train = [&task](const std::string& name, Words sets = {}) {
+    // Some of the model's random responses have a 7 and some don't.
+    sets.insert(sets.end(),
+                {"advantage.kind=outcome", "probe.mode=none", "advantage.uniform_groups=drop",
+                 "verifier.kind=format", "verifier.pattern=7", "run.group_size=2",
+                 "run.max_refilled_groups=60", "optimizer.schedule=constant"});
+    return task.train(name, sets);
+  };
+  REQUIRE(task.run("one", train("one")) == 0);
+  REQUIRE(task.run("many", train("many", {"run.generators=3", "run.tracers=2"})) == 0);
+  CHECK(task.weights("many") == task.weights("one"));
+  REQUIRE(task.run("ahead", train("ahead", {"run.generators=2", "run.max_staleness=2"})) == 0);
+  CHECK(task.weights("ahead").size() == task.weights("one").size());
+
+  uint64_t refilled = 0, steps = 0;
+  std::ifstream lines(task / "one/metrics.jsonl");
+  for (std::string line; std::getline(lines, line); ++steps) {
+    const json metrics = json::parse(line);
+    const uint64_t with_signal = metrics.at("train/groups_with_signal");
+    const uint64_t more = metrics.at("train/groups_refilled");
+    CHECK(metrics.at("train/groups_dropped") == more);
+    CHECK(with_signal == 4);
+    refilled += more;
+  }
+  CHECK(steps == 6);
+  CHECK(refilled > 0);
+  auto db = Database::open(task / "one/run.db", Database::Mode::kReadWrite).value();
+  const auto ledger = Ledger::open(db.get()).value();
+  CHECK(ledger->issued() == 6 * 4 + refilled);
+  CHECK(ledger->count(GroupState::kCommitted) == ledger->issued());
 }
 
 TEST_CASE("a signal stops a run within 10 s, with a checkpoint to go on from") {

@@ -50,11 +50,12 @@ TEST_CASE("advantages of kind outcome needs no values") {
   CHECK(finished.out == "{\"advantages\":[[1.0,1.0],[-1.0]]}\n");
 }
 
-TEST_CASE("advantages with base reinforce_pp whitens over the tokens of all lines") {
+TEST_CASE("advantages with base reinforce_pp_baseline whitens over the tokens of all lines") {
   // A: tokens 1 and 3, advantages .5 and -.5; B: rewards equal, 4 tokens of 0.
   // Mean -.125; variance (.625^2 + 3 * .375^2 + 4 * .125^2) / 8 = .109375; std .330719.
   const Finished finished = run_tracewise(
-      {"advantages", "--set", "advantage.kind=outcome", "--set", "advantage.base=reinforce_pp"},
+      {"advantages", "--set", "advantage.kind=outcome", "--set",
+       "advantage.base=reinforce_pp_baseline"},
       "{\"rewards\":[1,0],\"step_tokens\":[[1],[3]]}\n{\"rewards\":[1,1],\"step_tokens\":[[2],[2]]"
       "}");
   CHECK(finished.exit_code == 0);

@@ -140,6 +140,7 @@ TEST_CASE("a config with every key changed is written as TOML that reads back to
   config.cluster.membership = {1, 2, 3, 4};
   config.group.advantage.kind = AdvantageKind::kOutcome;
   config.group.advantage.divide_by_std = true;
+  config.group.advantage.gamma = 1;
   config.group.advantage.length_penalty = 0;
   config.group.min_good_rollouts = 2;
   const TomlFile plain(config_toml(config, false));
@@ -275,8 +276,8 @@ TEST_CASE("a value out of range is refused with place, value and range") {
   CHECK(TomlFile("[advantage]\nbeta = inf\n").refusal() ==
         "demo.toml:2: advantage.beta = inf: it must be a real number of at least 0");
   CHECK(TomlFile("[advantage]\nbase = \"ppo\"\n").refusal() ==
-        "demo.toml:2: advantage.base = \"ppo\": it must be one of grpo, dr_grpo, rloo or "
-        "reinforce_pp");
+        "demo.toml:2: advantage.base = \"ppo\": it must be one of grpo, dr_grpo, rloo, "
+        "reinforce_pp or reinforce_pp_baseline");
   CHECK(refused({{}, {"run.group_size=4294967296"}}) ==
         "--set: run.group_size = 4294967296: it must be an integer of at least 1");
   CHECK(refused({{}, {"run.max_staleness=65"}}) ==
@@ -304,6 +305,34 @@ TEST_CASE("keys that contradict each other are refused together") {
   CHECK(refused({{}, {"advantage.divide_by_std=false", "advantage.base=rloo"}}) ==
         "--set: advantage.divide_by_std = false, advantage.base = \"rloo\": only base grpo divides "
         "by the group's standard deviation");
+  const auto refusal = [](const std::vector<std::string>& sets) { return refused({{}, sets}); };
+  CHECK(refusal({"loss.ratio=sequence"}) ==
+        "--set: loss.ratio = \"sequence\", advantage.kind = \"plug_in\": a ratio of the whole "
+        "rollout is clipped against one advantage of the whole rollout, and this kind gives each "
+        "step its own; take kind outcome or ratio token");
+  CHECK_THAT(refusal({"loss.ratio=sequence", "advantage.kind=step_group"}),
+             Catch::Contains("take kind outcome or ratio token"));
+  CHECK(load_config({{}, {"loss.ratio=sequence", "advantage.kind=outcome"}}).ok());
+  CHECK_THAT(refusal({"advantage.kind=step_group", "advantage.base=rloo"}),
+             Catch::Contains("kind step_group doesn't have a base"));
+  CHECK_THAT(refusal({"advantage.kind=step_group", "advantage.divide_by_std=false"}),
+             Catch::Contains("only base grpo divides"));
+  CHECK_THAT(refusal({"advantage.length_aware=true", "advantage.gamma=0.9"}),
+             Catch::Contains("from its length instead of gamma"));
+  CHECK_THAT(refusal({"advantage.kind=outcome", "advantage.shuffle_values=true"}),
+             Catch::Contains("no use for values"));
+  CHECK(load_config({{},
+                     {"advantage.kind=outcome", "advantage.shuffle_values=true",
+                      "loss.step_dpo_weight=0.1"}})
+            .ok());
+  CHECK_THAT(refusal({"loss.importance_cap=0.5"}), Catch::Contains("take at least 1, or 0"));
+  CHECK(load_config({{}, {"loss.importance_cap=1"}}).ok());
+  CHECK_THAT(refusal({"run.max_refilled_groups=1", "advantage.uniform_groups=keep"}),
+             Catch::Contains("none is left out for a new one"));
+  CHECK_THAT(refusal({"probe.mode=answer", "probe.continuations=4"}),
+             Catch::Contains("all continuations of a state are the same"));
+  CHECK(load_config({{}, {"probe.mode=answer", "probe.continuations=4", "probe.temperature=1"}})
+            .ok());
   CHECK_FALSE(refused({{}, {"run.group_size=1"}}).empty());
   CHECK_FALSE(refused({{}, {"loss.step_dpo_weight=0.1", "preference.max_pairs=0"}}).empty());
   CHECK_FALSE(refused({{}, {"engine.block_tokens=17"}}).empty());
@@ -346,6 +375,22 @@ TEST_CASE("training with step advantages or step preferences needs a probe") {
   CHECK_FALSE(check_training(pairs).ok());
   CHECK(check_training(loaded({{}, {"advantage.kind=outcome"}})).ok());
   CHECK(check_training(loaded({{}, {"probe.mode=likelihood"}})).ok());
+}
+
+TEST_CASE("training needs rollouts of a group that differ, and more than one") {
+  const auto refusal = [](std::vector<std::string> sets) {
+    sets.insert(sets.end(), {"advantage.kind=outcome", "probe.mode=none"});
+    const auto checked = check_training(loaded({{}, sets}));
+    return checked.ok() ? std::string() : checked.error().message;
+  };
+  CHECK(refusal({}).empty());
+  CHECK(refusal({"sampling.temperature=0"}) ==
+        "sampling.temperature = 0.0, run.group_size = 8: at temperature 0 all rollouts of a group "
+        "are the same, so none is better than another");
+  const std::vector<std::string> alone = {"run.group_size=1", "advantage.min_good_rollouts=1"};
+  CHECK_THAT(refusal(alone), Catch::Contains("a group of one has no other rollout"));
+  // Against the whole batch one is enough.
+  CHECK(refusal({alone[0], alone[1], "advantage.base=reinforce_pp"}).empty());
 }
 
 TEST_CASE("threads that compute at the same time are counted against the cores") {

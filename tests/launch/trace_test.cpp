@@ -173,7 +173,7 @@ TEST_CASE("completions get the values, rewards and advantages of the rollouts th
   }
 }
 
-TEST_CASE("with base reinforce_pp the advantages are whitened over all groups") {
+TEST_CASE("with base reinforce_pp_baseline the advantages are whitened over all groups") {
   // Tokens 1 and 3 with advantages .5 and -.5, and 4 tokens of 0: see command_test.cpp.
   std::vector<TracedGroup> groups(2);
   const auto add = [](TracedGroup& group, int32_t tokens, double advantage) {
@@ -189,7 +189,7 @@ TEST_CASE("with base reinforce_pp the advantages are whitened over all groups") 
   finish_groups(groups, options);
   CHECK(groups[0].advantages[0][0] == 0.5);
   options.kind = AdvantageKind::kOutcome;
-  options.base = OutcomeBase::kReinforcePp;
+  options.base = OutcomeBase::kReinforcePpBaseline;
   finish_groups(groups, options);
   CHECK(groups[0].advantages[0][0] == Approx(1.88982).margin(1e-4));
   CHECK(groups[0].advantages[1][0] == Approx(-1.13389).margin(1e-4));

@@ -132,20 +132,23 @@ TEST_CASE("without the division by std GRPO's base is in units of the fixed scal
               {0.75 / 0.35, -0.25 / 0.35, -0.25 / 0.35, -0.25 / 0.35});
 }
 
-TEST_CASE("Dr.GRPO and REINFORCE++ only centre, RLOO leaves the own reward out of the mean") {
+TEST_CASE("Dr.GRPO centres, RLOO leaves the own reward out of the mean, REINFORCE++ may centre") {
   AdvantageOptions options;
   const std::vector<double> rewards{1, 0, 0, 0.5};
   options.base = OutcomeBase::kDrGrpo;
   check_close(outcome_advantages(rewards, options), {0.625, -0.375, -0.375, 0.125});
-  options.base = OutcomeBase::kReinforcePp;
+  options.base = OutcomeBase::kReinforcePpBaseline;
   check_close(outcome_advantages(rewards, options), {0.625, -0.375, -0.375, 0.125});
+  options.base = OutcomeBase::kReinforcePp;
+  check_close(outcome_advantages(rewards, options), {1, 0, 0, 0.5});
+  check_close(outcome_advantages(std::vector<double>{0.5, 0.5}, options), {0.5, 0.5});
   options.base = OutcomeBase::kRloo;  // 1 - .5/3, 0 - 1.5/3, 0 - 1.5/3, .5 - 1/3
   check_close(outcome_advantages(rewards, options), {1 - 0.5 / 3, -0.5, -0.5, 0.5 - 1.0 / 3});
 }
 
 TEST_CASE("groups of equal rewards and groups of one have a base of exactly zero") {
-  for (const auto base :
-       {OutcomeBase::kGrpo, OutcomeBase::kDrGrpo, OutcomeBase::kRloo, OutcomeBase::kReinforcePp}) {
+  for (const auto base : {OutcomeBase::kGrpo, OutcomeBase::kDrGrpo, OutcomeBase::kRloo,
+                          OutcomeBase::kReinforcePpBaseline}) {
     AdvantageOptions options;
     options.base = base;
     CHECK(outcome_advantages(std::vector<double>(7, 0.1), options) == std::vector<double>(7, 0.0));

@@ -12,7 +12,7 @@ TEST_CASE("ratios, truncated weights and gaps of a first pass are those worked o
   const at::Tensor first = at::tensor({-1.0f, -2.0f, -3.0f});
   const at::Tensor behaviour = at::tensor({-1.0f, -2.0f - half, -3.0f + half});  // ratios 1, 2, 1/2
   const at::Tensor fresh = at::tensor({1.0f, 1.0f, 0.0f});
-  const FirstPass capped = first_pass(first, behaviour, fresh, 1.5);
+  const FirstPass capped = first_pass(first, behaviour, fresh, first - behaviour, 1.5);
   CHECK(capped.sums[FirstPass::kTokens] == 3);
   CHECK(capped.sums[FirstPass::kRatio] == Approx(3.5));
   CHECK(capped.sums[FirstPass::kWeight] == Approx(3));           // 1 + 1.5 + 0.5
@@ -23,13 +23,14 @@ TEST_CASE("ratios, truncated weights and gaps of a first pass are those worked o
   CHECK(capped.most[FirstPass::kRatioMax] == Approx(2));
   CHECK(capped.most[FirstPass::kGapMax] == Approx(std::log(2.0)));
   CHECK(capped.most[FirstPass::kFreshGapMax] == Approx(std::log(2.0)));
-  CHECK(first_pass(first, behaviour, fresh, 0).sums[FirstPass::kWeightSquared] == Approx(5.25));
+  CHECK(first_pass(first, behaviour, fresh, first - behaviour, 0).sums[FirstPass::kWeightSquared] ==
+        Approx(5.25));
 
   FirstPass both = capped;
-  both.add(first_pass(first, first - 2, fresh, 1.5));
+  both.add(first_pass(first, first - 2, fresh, at::full({3}, 2.0f), 1.5));
   CHECK(both.sums[FirstPass::kTokens] == 6);
   CHECK(both.sums[FirstPass::kWeight] == Approx(7.5));
   CHECK(both.most[FirstPass::kGapMax] == Approx(2));
-  both.add(first_pass(first, first * NAN, fresh, 0));
+  both.add(first_pass(first, first * NAN, fresh, first * NAN, 0));
   CHECK(std::isnan(both.most[FirstPass::kGapMax]));
 }

@@ -122,6 +122,13 @@ TEST_CASE("after 5 updates parameters and moments are the same for 1 and 2 and 4
          o.loss.step_dpo_weight = 0.5;
          o.loss.aggregation = LossAggregation::kSequenceSumNorm;
        }},
+      {"ratios of whole rollouts, several updates a batch",
+       [](TrainerOptions& o) {
+         o.updates_per_batch = 3;
+         o.loss.ratio = LossRatio::kSequence;
+         o.loss.importance_cap = 1.1;
+         o.loss.aggregation = LossAggregation::kSequenceMean;
+       }},
       {"buckets smaller than a tensor, which don't divide the buffer",
        [](TrainerOptions& o) { o.bucket_bytes = 1000; }},
       {"fewer rollouts than ranks", [](TrainerOptions& o) { o.updates_per_batch = 5; }},

@@ -258,10 +258,11 @@ TEST_CASE("the shuffled control trains on permuted values and reports the true o
   CHECK(seen.size() > 4);
 }
 
-TEST_CASE("finish_batch whitens over the tokens of all groups for reinforce_pp alone") {
+TEST_CASE(
+    "finish_batch whitens over the tokens of all groups for both forms of REINFORCE++ alone") {
   SampleGroupOptions options = dr_grpo();
   options.advantage.kind = AdvantageKind::kOutcome;
-  options.advantage.base = OutcomeBase::kReinforcePp;
+  options.advantage.base = OutcomeBase::kReinforcePpBaseline;
   // Group 0: rewards 1, 0, lengths 1 and 3: advantages .5 once, -.5 three times.
   std::vector<SampleGroup> groups{
       built({traced(0, {{10}}, {}, 1), traced(1, {{20, 21, 22}}, {}, 0)}, options), SampleGroup{}};
@@ -271,6 +272,15 @@ TEST_CASE("finish_batch whitens over the tokens of all groups for reinforce_pp a
   const double sigma = std::sqrt(0.1875 + 1e-8);
   CHECK(groups[0].rollouts[0].advantages[0] == Approx(0.75 / sigma));
   CHECK(groups[0].rollouts[1].advantages[2] == Approx(-0.25 / sigma));
+
+  // Without the baseline the advantages are 1 once and 0 three times: mean .25, the same variance.
+  options.advantage.base = OutcomeBase::kReinforcePp;
+  std::vector<SampleGroup> plain{
+      built({traced(0, {{10}}, {}, 1), traced(1, {{20, 21, 22}}, {}, 0)}, options)};
+  CHECK(plain[0].rollouts[0].advantages[0] == 1);
+  finish_batch(plain, options.advantage);
+  CHECK(plain[0].rollouts[0].advantages[0] == Approx(0.75 / sigma));
+  CHECK(plain[0].rollouts[1].advantages[2] == Approx(-0.25 / sigma));
 
   auto untouched = raw;
   options.advantage.base = OutcomeBase::kGrpo;

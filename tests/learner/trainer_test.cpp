@@ -3,15 +3,15 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "learner/optimizer.hpp"
-#include "learner/trainer.hpp"
-#include "model/model_folder.hpp"
 #include "model/safetensors.hpp"
+#include "tests/learner/golden_model.hpp"
 #include "tests/temp_dir.hpp"
+#include "tests/tiny_model.hpp"
 
 using namespace tracewise;
+using namespace tracewise::testing;
 using nlohmann::json;
 
 namespace {
@@ -20,30 +20,6 @@ const std::filesystem::path kData = TRACEWISE_TEST_DATA;
 
 json read_json(const std::string& name) {
   return json::parse(std::ifstream(kData / "learner" / name));
-}
-
-struct Model {
-  ModelConfig config;
-  WeightsPtr start;  // of tests/data/models/llama; the reference
-  WeightsPtr moved;  // the policy: parameter i moved by 0.01 cos(j + i)
-};
-
-Model load_model() {
-  Model model;
-  auto folder = load_model_weights(kData / "models" / "llama");
-  REQUIRE(folder.ok());
-  model.config = folder->config;
-  model.start = folder->weights;
-  const WeightsManifest& layout = model.start->manifest();
-  auto bytes = allocate_weights(layout.bytes);
-  std::copy(model.start->bytes().begin(), model.start->bytes().end(), bytes.get());
-  for (size_t i = 0; i < layout.tensors.size(); ++i) {
-    auto* x = reinterpret_cast<float*>(bytes.get() + layout.tensors[i].offset);
-    for (uint64_t j = 0; j < layout.tensors[i].bytes / 4; ++j)
-      x[j] += static_cast<float>(0.01 * std::cos(static_cast<double>(j + i)));
-  }
-  model.moved = std::make_shared<Weights>(layout, bytes);
-  return model;
 }
 
 std::vector<SampleGroup> golden_groups(const json& golden) {
@@ -71,55 +47,10 @@ std::vector<SampleGroup> golden_groups(const json& golden) {
   return groups;
 }
 
-// A trainer whose policy is `model.moved` and whose reference is `model.start`.
-std::unique_ptr<Trainer> moved_trainer(const TrainerOptions& options, const Model& model,
-                                       const std::filesystem::path& dir) {
-  auto trainer = make_trainer(options, model.config, model.start);
-  REQUIRE(trainer.ok());
-  REQUIRE((*trainer)->save_optimizer(dir / "fresh.safetensors").ok());
-  REQUIRE((*trainer)->restore(model.moved, dir / "fresh.safetensors").ok());
-  return std::move(*trainer);
-}
-
-std::array<double, 3> digest(const float* x, uint64_t n) {
-  std::array<double, 3> d = {0, 0, 0};
-  for (uint64_t j = 0; j < n; ++j) {
-    d[0] += x[j];
-    d[1] += std::abs(x[j]);
-    d[2] += x[j] * std::cos(static_cast<double>(j));
-  }
-  return d;
-}
-
-// Compares each tensor of a flat fp32 buffer with its golden digest.
-void check_digests(const WeightsManifest& layout, const std::byte* flat, const json& golden,
-                   double tolerance) {
-  for (const TensorEntry& entry : layout.tensors) {
-    INFO(entry.name);
-    std::vector<float> values(entry.bytes / 4);
-    std::memcpy(values.data(), flat + entry.offset, entry.bytes);
-    const auto got = digest(values.data(), values.size());
-    const auto want = golden.at(entry.name).get<std::array<double, 3>>();
-    for (int i = 0; i < 3; ++i) CHECK(std::abs(got[i] - want[i]) < tolerance * (1 + want[1]));
-  }
-}
-
-double metric(const TrainReport& report, const std::string& name) {
-  for (const Metric& m : report.metrics)
-    if (m.name == name) return m.value;
-  FAIL("no metric " << name);
-  return 0;
-}
-
-bool has_metric(const TrainReport& report, const std::string& name) {
-  return std::any_of(report.metrics.begin(), report.metrics.end(),
-                     [&](const Metric& m) { return m.name == name; });
-}
-
 }  // namespace
 
 TEST_CASE("losses and gradients equal PyTorch's to 1e-4 for every term and aggregation") {
-  const Model model = load_model();
+  const GoldenModel model = golden_model(kData);
   const json golden = read_json("golden.json");
   const std::map<std::string, LossAggregation> aggregations = {
       {"token_mean", LossAggregation::kTokenMean},
@@ -155,8 +86,53 @@ TEST_CASE("losses and gradients equal PyTorch's to 1e-4 for every term and aggre
   }
 }
 
+TEST_CASE(
+    "where all ratios are 1 a rollout's ratio has the tokens' gradient, in parts of the head") {
+  ModelConfig config = tiny_model();
+  config.vocab_size = 600'000;  // of which 27 rows are computed at once
+  config.tied_head = true;
+  config.width = 4, config.heads = 1, config.kv_heads = 1, config.head_dim = 4;
+  config.mlp_width = 4, config.layers = 1;
+  SampleGroup group;
+  for (const size_t tokens : {40, 25}) {
+    AdvantageRollout r;
+    r.tokens = random_tokens(static_cast<int64_t>(tokens) + 2, 3);
+    r.prompt_tokens = 2;
+    // The policy at the start is the old one, and it is so much likelier that the cap gives 1.
+    r.logprobs.assign(tokens, -100);
+    r.advantages.assign(tokens, tokens == 40 ? 1.5f : -0.5f);
+    r.versions.assign(tokens, 0);
+    group.rollouts.push_back(r);
+  }
+  const auto gradient = [&](LossRatio ratio) {
+    const TempDir dir;
+    TrainerOptions options;
+    options.loss = {
+        .aggregation = LossAggregation::kSequenceMean, .ratio = ratio, .importance_cap = 1};
+    options.optimizer.beta1 = 0;
+    options.optimizer.max_grad_norm = 0;
+    auto trainer = make_trainer(options, config, random_weights(config, 1));
+    REQUIRE((*trainer)->train({&group, 1}, 0, 0, dir.path()).ok());
+    REQUIRE((*trainer)->save_optimizer(dir.path() / "state.safetensors").ok());
+    const auto state = SafetensorsFile::open(dir.path() / "state.safetensors");
+    const auto bytes = state->find("adamw.mean")->bytes;
+    std::vector<float> values(bytes.size() / 4);
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return values;
+  };
+  const std::vector<float> by_tokens = gradient(LossRatio::kToken);
+  const std::vector<float> by_rollouts = gradient(LossRatio::kSequence);
+  double largest = 0, difference = 0;
+  for (size_t i = 0; i < by_tokens.size(); ++i) {
+    largest = std::max<double>(largest, std::abs(by_tokens[i]));
+    difference = std::max<double>(difference, std::abs(by_tokens[i] - by_rollouts[i]));
+  }
+  CHECK(largest > 1e-3);
+  CHECK(difference < 1e-5 * largest);
+}
+
 TEST_CASE("two AdamW updates with clipping and decay give PyTorch's weights") {
-  const Model model = load_model();
+  const GoldenModel model = golden_model(kData);
   const json golden = read_json("golden.json"), update = read_json("update.json");
   const TempDir dir;
   TrainerOptions options;
@@ -196,7 +172,7 @@ TEST_CASE("warm-up and schedules give the traced learning rates") {
 }
 
 TEST_CASE("supervised loss is the weighted mean of the response's cross entropy") {
-  const Model model = load_model();
+  const GoldenModel model = golden_model(kData);
   const TempDir dir;
   auto trainer = make_trainer({}, model.config, model.start);
   REQUIRE(trainer.ok());
@@ -217,7 +193,7 @@ TEST_CASE("supervised loss is the weighted mean of the response's cross entropy"
 }
 
 TEST_CASE("the alarm sees rollouts that the learner's own weights sampled from end to end") {
-  const Model model = load_model();
+  const GoldenModel model = golden_model(kData);
   const TempDir dir;
   TrainerOptions options;
   options.loss.importance_cap = 1.2;
@@ -256,7 +232,7 @@ TEST_CASE("the alarm sees rollouts that the learner's own weights sampled from e
 
 TEST_CASE(
     "an update that is not finite is skipped, counted, and after several the batch is dumped") {
-  const Model model = load_model();
+  const GoldenModel model = golden_model(kData);
   const TempDir dir;
   TrainerOptions options;
   options.max_bad_steps = 3;
@@ -282,7 +258,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a trainer restored from its checkpoint goes on to the same bits") {
-  const Model model = load_model();
+  const GoldenModel model = golden_model(kData);
   const TempDir dir;
   TrainerOptions options;
   options.updates_per_batch = 2;
@@ -303,7 +279,7 @@ TEST_CASE("a trainer restored from its checkpoint goes on to the same bits") {
 }
 
 TEST_CASE("an optimizer file whose step count is no number is corrupt") {
-  const Model model = load_model();
+  const GoldenModel model = golden_model(kData);
   const TempDir dir;
   const auto file = dir.path() / "o.safetensors";
   auto trainer = make_trainer({}, model.config, model.start);
@@ -325,7 +301,7 @@ TEST_CASE("an optimizer file whose step count is no number is corrupt") {
 }
 
 TEST_CASE("an optimizer file of another model is refused by its tensor") {
-  const Model model = load_model();
+  const GoldenModel model = golden_model(kData);
   const TempDir dir;
   const std::vector<float> few(8);
   const TensorView view{"adamw.mean", "F32", {8}, std::as_bytes(std::span(few))};
