@@ -19,7 +19,7 @@
 namespace tracewise {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 struct Options {
   std::filesystem::path model_dir;

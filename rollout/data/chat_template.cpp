@@ -10,7 +10,7 @@
 namespace tracewise {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 constexpr std::chrono::milliseconds kRenderLimit{10'000};
 

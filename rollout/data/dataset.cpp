@@ -12,7 +12,7 @@
 namespace tracewise {
 namespace {
 
-using nlohmann::json;
+using json = RowJson;
 
 // Reads rows one after the other.
 class PromptReader {

@@ -7,7 +7,7 @@
 namespace tracewise {
 namespace {
 
-using nlohmann::json;
+using json = RowJson;
 
 // Only a reward's own data may hold anything but text, and that is escaped.
 std::string line_of(const json& object) {

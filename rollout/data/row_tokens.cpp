@@ -4,7 +4,7 @@
 
 namespace tracewise {
 
-using nlohmann::json;
+using json = RowJson;
 
 Result<std::vector<int32_t>> encode_text(const Row& row, const std::string& column,
                                          const std::string& text, const Tokenizer& tokenizer,

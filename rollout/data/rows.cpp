@@ -8,7 +8,7 @@
 namespace tracewise {
 namespace {
 
-using nlohmann::json;
+using json = RowJson;
 using Use = std::function<Result<void>(const Row&)>;
 
 constexpr uint64_t kMaxFileBytes = uint64_t{8} << 30;

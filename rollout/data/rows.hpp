@@ -11,9 +11,12 @@
 
 namespace tracewise {
 
+// Keys stay in the file's order: a chat template may write an object out.
+using RowJson = nlohmann::ordered_json;
+
 // One row, for reading and for error messages.
 struct Row {
-  nlohmann::json object;
+  RowJson object;
   size_t number = 0;  // from 1: a line of JSONL, a row of Parquet
   std::string place;  // "file:number"
 

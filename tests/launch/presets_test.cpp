@@ -57,7 +57,7 @@ std::set<std::string> presets() {
 
 // The golden file's rollouts as the tracer would hand them on, in their groups.
 std::vector<std::vector<TracedRollout>> traced_groups(const Config& config) {
-  const Shaping shaping(config.reward_terms);
+  const Shaping shaping = *Shaping::make(config.reward_terms);
   std::vector<std::vector<TracedRollout>> groups;
   for (const json& row : golden()["rollouts"]) {
     const size_t group = row["group"];

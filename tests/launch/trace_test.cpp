@@ -336,7 +336,8 @@ TEST_CASE("trace refuses what it cannot trace with exit code 2 and one sentence"
              Catch::Contains("c.jsonl:1: \"answer\" is missing"));
   CHECK_THAT(
       completions(R"({"prompt":"3=","answer":"3","response":")" + std::string(200, '7') + "\"}"),
-      Catch::Contains("c.jsonl:1: the example has 204 tokens, but the limit is 192"));
+      Catch::Contains(
+          "c.jsonl: row 1: prompt and response have 204 tokens, but the context is 192"));
   CHECK(run_tracewise({"trace", "--help"}).exit_code == 0);
 }
 

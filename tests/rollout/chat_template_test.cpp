@@ -29,7 +29,7 @@ TEST_CASE("a chat template is rendered as transformers does") {
                  "[{{ m.role }}]{{ m['content'] }}\n"
                  "{% endfor %}\n"
                  "{{ messages[0] | tojson }}{% if add_generation_prompt %}>{% endif %}") ==
-        "[user]<b>\n{\"content\": \"S\", \"role\": \"system\"}>");
+        "[user]<b>\n{\"role\": \"system\", \"content\": \"S\"}>");
   CHECK(rendered("{% generation %}{{ 'é' | tojson }}{% endgeneration %}{{ tools is none }}") ==
         "\"é\"True");
   CHECK(rendered("{{ strftime_now('%Y') | int > 2000 }}") == "True");
@@ -122,7 +122,7 @@ TEST_CASE("Parquet files are read row by row, and one that was cut short is refu
   CHECK(data->prompts[299] ==
         Prompt{"300", {0, 1}, "7", {2}, "a", "", R"({"list":[299,null],"text":"x"})"});
   CHECK(load_dataset({.path = file, .answer_column = "solution"}, *tokenizer).error().message ==
-        file + ":1: \"solution\" is missing; the row has \"answer\", \"metadata\", \"prompt\"");
+        file + ":1: \"solution\" is missing; the row has \"prompt\", \"answer\", \"metadata\"");
   std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
   CHECK(load_dataset({.path = file}, *tokenizer)
             .error()

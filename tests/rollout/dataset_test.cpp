@@ -72,7 +72,7 @@ TEST_CASE("what is wrong with a prompt file is named with its line") {
   CHECK(prompt_error(good + "{\"prompt\": ") == ":2: not a JSON object");
   CHECK(prompt_error(good + "\n[1]") == ":3: not a JSON object");
   CHECK(prompt_error(R"({"question": "a", "answer": "7"})") ==
-        ":1: \"prompt\" is missing; the row has \"answer\", \"question\"");
+        ":1: \"prompt\" is missing; the row has \"question\", \"answer\"");
   CHECK(prompt_error(R"({"prompt": 3, "answer": "7"})") == ":1: \"prompt\" is no text");
   CHECK(prompt_error(R"({"prompt": "a"})") == ":1: \"answer\" is missing; the row has \"prompt\"");
   CHECK(prompt_error(R"({"prompt": "a", "answer": " "})") == ":1: \"answer\" is empty");
@@ -163,7 +163,7 @@ TEST_CASE("rows that cannot be used are dropped and counted where that is asked 
   options.max_prompt_tokens = 1;
   CHECK(load_dataset(options, *tokenizer).error().message ==
         file + ": no row is left, the first was dropped because: " + file +
-            ":6: \"prompt\" is missing; the row has \"answer\", \"question\"");
+            ":6: \"prompt\" is missing; the row has \"question\", \"answer\"");
 }
 
 TEST_CASE("messages need a chat template") {

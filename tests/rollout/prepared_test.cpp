@@ -11,7 +11,7 @@ TEST_CASE("prepared prompts come back as they were") {
   const std::vector<Prompt> prompts = {
       {"row \"1\"", {0, 5}, "2", {5}, "line\nend é", "math", R"({"a":[1]})"}, {"2", {7}, "", {}}};
   REQUIRE(save_prepared(dir / "p.jsonl", prompts, "abc").ok());
-  CHECK(slurp(dir / "p.jsonl").starts_with(R"({"prompts":2,"template":"abc"})"));
+  CHECK(slurp(dir / "p.jsonl").starts_with(R"({"template":"abc","prompts":2})"));
   CHECK(*load_prepared(dir / "p.jsonl") == prompts);
   REQUIRE(save_prepared(dir / "none.jsonl", {}, "").ok());
   CHECK(load_prepared(dir / "none.jsonl")->empty());

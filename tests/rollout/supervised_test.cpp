@@ -37,7 +37,7 @@ TEST_CASE("a supervised row without an end token needs a response") {
   options.path = dir.put("sft.jsonl", R"({"prompt": "a", "completion": "b"})");
   CHECK(load_supervised(options, *letters(), -1).error().message ==
         options.path.string() +
-            ":1: \"response\" is missing; the row has \"completion\", \"prompt\"");
+            ":1: \"response\" is missing; the row has \"prompt\", \"completion\"");
 }
 
 }  // namespace
