@@ -271,6 +271,7 @@ std::optional<Conflict> find_conflict(const Config& c) {
     return Conflict{{"loss.step_dpo_weight", "preference.max_pairs"},
                     "the step-DPO loss needs preference pairs"};
   }
+  if (auto conflict = lora_conflict(c.lora)) return Conflict{{conflict->first}, conflict->second};
   if (c.engine.block_tokens % 16 != 0) {
     return Conflict{{"engine.block_tokens"}, "a block is a multiple of 16 tokens"};
   }

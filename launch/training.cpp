@@ -36,7 +36,7 @@ Result<void> check_in_process(const Config& config) {
 // Everything that can be wrong with the input is found before the run folder is made.
 Result<RunParts> load_parts(const std::shared_ptr<const Config>& config) {
   TW_TRY(check(config->run));
-  TW_ASSIGN(ModelFolder model, load_model(*config));
+  TW_ASSIGN(ModelFolder model, load_start_model(*config));
   return run_parts(config, std::make_shared<const ModelFolder>(std::move(model)));
 }
 
