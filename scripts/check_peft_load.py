@@ -12,6 +12,7 @@ Differences end with exit code 1. scripts/check_peft runs it on the golden adapt
 import argparse
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,8 +70,11 @@ def check_numbers(folder, original, binary):
     theirs = logits.log_softmax(-1)[:, :-1].gather(2, tokens[:, 1:, None])[:, :, 0]
     found["score --adapter"] = score(binary, golden["tokens"], "--model", base, "--adapter", folder) - theirs
     with tempfile.TemporaryDirectory() as temp:
-        merged = pathlib.Path(temp) / "merged"
-        subprocess.run([binary, "merge", "--model", base, "--adapter", folder, "--out", merged], check=True)
+        # A folder that is merged has a tokenizer, which the golden models share.
+        whole, merged = pathlib.Path(temp) / "base", pathlib.Path(temp) / "merged"
+        shutil.copytree(base, whole)
+        shutil.copy(original.parent.parent / "tokenizer/tokenizer.json", whole)
+        subprocess.run([binary, "merge", "--model", whole, "--adapter", folder, "--out", merged], check=True)
         found["score of merge"] = score(binary, golden["tokens"], "--model", merged) - theirs
         with torch.no_grad():
             again = transformers.AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)(tokens).logits

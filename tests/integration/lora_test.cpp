@@ -14,8 +14,9 @@ namespace fs = std::filesystem;
 namespace {
 
 Words lora(Words sets = {}) {
-  sets.insert(sets.end(), {"optimizer.schedule=constant", "lora.rank=2", "lora.alpha=8",
-                           "lora.targets=[\"v_proj\", \"q_proj\", \"down_proj\"]"});
+  sets.insert(sets.end(),
+              {"optimizer.schedule=constant", "trainer.updates_per_batch=1", "lora.rank=2",
+               "lora.alpha=8", "lora.targets=[\"v_proj\", \"q_proj\", \"down_proj\"]"});
   return sets;
 }
 
