@@ -66,6 +66,12 @@ at::Tensor multiply_transposed(const at::Tensor& a, const at::Tensor& b) {
   return c;
 }
 
+// The same for few columns of b, of which whole lanes alone are fast.
+at::Tensor multiply_narrow(const at::Tensor& a, const at::Tensor& b) {
+  if (b.size(1) % kernels::kLanes == 0) return multiply_transposed(a, b);
+  return multiply_transposed(b, a).t().contiguous();
+}
+
 // A projection without bias passes an empty one: autograd takes no undefined inputs.
 struct LinearFunction : Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
@@ -108,8 +114,8 @@ struct LowRankFunction : Function<LowRankFunction> {
     if (on_kernels(x)) {
       if (ctx->needs_input_grad(0)) dx = multiply(dy, pack_rows(weight), {}, weight.size(1));
       const int64_t rank = saved[2].size(0);
-      da = multiply_transposed(multiply(dy, pack_rows(saved[3]), {}, rank), x);
-      db = multiply_transposed(dy, multiply(x, pack(saved[2]), {}, rank));
+      da = multiply_narrow(x, multiply(dy, pack_rows(saved[3]), {}, rank)).t().contiguous();
+      db = multiply_narrow(dy, multiply(x, pack(saved[2]), {}, rank));
     } else {
       const at::Tensor a = saved[2].to(x.scalar_type()), b = saved[3].to(x.scalar_type());
       if (ctx->needs_input_grad(0)) dx = dy.matmul(weight);
