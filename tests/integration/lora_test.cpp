@@ -127,6 +127,18 @@ TEST_CASE("an adapter can be gone on from, merged, and compared with its base") 
   const std::string adapted = score("adapted", {"--model", base, "--adapter", folder});
   CHECK(score("merged-score", {"--model", merged}) == adapted);
   CHECK(score("base", {"--model", base}) != adapted);
+
+  const auto generate = [&](const std::string& name, Words more) {
+    Words words = {TRACEWISE_BINARY,   "generate", "--json", "--temperature", "0",
+                   "--max-new-tokens", "20",       "3+8*2="};
+    words.insert(words.end(), more.begin(), more.end());
+    Process process(words, task / name);
+    CHECK(process.wait() == 0);
+    return process.out();
+  };
+  const std::string text = generate("text", {"--model", base, "--adapter", folder});
+  CHECK(text.find("logprobs") != std::string::npos);
+  CHECK(generate("merged-text", {"--model", merged}) == text);
 }
 
 TEST_CASE("what cannot be trained as an adapter is one sentence before any step") {
