@@ -89,7 +89,8 @@ Result<void> LearnerShell::start(const Peers& peers) {
   for (const auto& [number, rank] : peers.ranks) ranks_.push_back(rank);
   TW_ASSIGN(trainer_, ranks_.empty() ? setup_.parts->make_trainer() : meet_ranks());
   if (const auto& checkpoint = setup_.start.checkpoint) {
-    TW_ASSIGN(WeightsPtr weights, setup_.parts->load_model(checkpoint->model()));
+    TW_ASSIGN(WeightsPtr weights,
+              setup_.parts->load_model(checkpoint->dir / setup_.parts->weights_folder));
     TW_TRY(trainer_->restore(std::move(weights), checkpoint->optimizer()));
   }
   take_snapshot();
@@ -190,6 +191,7 @@ void LearnerShell::train() {
   if (delivery_seconds_) {
     commit.metrics.push_back({"time/weights_delivery_seconds", *delivery_seconds_});
   }
+  commit.metrics.push_back({"weights/bytes", static_cast<double>(weights_->manifest().bytes)});
   for (const auto& [node, bytes] : std::exchange(bytes_by_node_, {}))
     commit.metrics.push_back({"weights/bytes_from/" + node, static_cast<double>(bytes)});
   unsaved_.push_back({step_, commit.groups});
@@ -277,7 +279,7 @@ SaveReply LearnerShell::save(SaveRequest request) {
     TW_ASSIGN(Checkpoint checkpoint,
               folder.write_checkpoint(
                   request.state, [this](const std::filesystem::path& dir) -> Result<void> {
-                    TW_TRY(setup_.parts->save_model(dir / "model", *weights_));
+                    TW_TRY(setup_.parts->save_model(dir / setup_.parts->weights_folder, *weights_));
                     return trainer_->save_optimizer(dir / "optimizer.safetensors");
                   }));
     if (request.best) TW_TRY(folder.mark_best(step_));

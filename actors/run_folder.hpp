@@ -4,7 +4,8 @@
 //   run.db                    ledger, run values, metrics, logged rollouts (SQLite, WAL)
 //   metrics.jsonl             a line a step, and one an evaluation
 //   events.out.tfevents.*     the same for TensorBoard
-//   checkpoints/step-N/       model/ (Hugging Face folder), optimizer.safetensors, state.json
+//   checkpoints/step-N/       model/ (Hugging Face folder) or adapter/ (PEFT's), state.json,
+//                             optimizer.safetensors
 //   checkpoints/step-N.broken passed over by a resume
 //   checkpoints/best          -> step-N with the best eval/accuracy
 //   logs/NODE.log
@@ -29,7 +30,7 @@ namespace tracewise {
 // the two files beside.
 struct CheckpointState {
   uint64_t step = 0;         // batches trained
-  uint64_t version = 0;      // weights version of model/
+  uint64_t version = 0;      // weights version of model/ or adapter/
   uint64_t next_group = 0;   // dataset cursor: groups issued when it was asked for
   double train_seconds = 0;  // used of budget_seconds
   uint64_t seed = 0;         // of the run; all randomness is counted from it
@@ -43,7 +44,6 @@ struct CheckpointState {
 struct Checkpoint {
   std::filesystem::path dir;
   CheckpointState state;
-  std::filesystem::path model() const { return dir / "model"; }
   std::filesystem::path optimizer() const { return dir / "optimizer.safetensors"; }
 };
 

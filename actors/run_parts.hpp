@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "actors/progress.hpp"
@@ -40,7 +41,8 @@ struct RunParts {
       make_rank_trainer;
   SampleGroupOptions group_options;
 
-  // model/ of a checkpoint: writes the folder, reads its weights back.
+  // weights_folder of a checkpoint: writes the folder, reads its weights back.
+  std::string weights_folder = "model";  // "adapter" where that is what is trained
   std::function<Result<void>(const std::filesystem::path& dir, const Weights& weights)> save_model;
   std::function<Result<WeightsPtr>(const std::filesystem::path& dir)> load_model;
 

@@ -254,6 +254,7 @@ std::optional<Conflict> find_conflict(const Config& c) {
     return Conflict{{"advantage.min_good_rollouts", "run.group_size"},
                     "a group can't have more good rollouts than rollouts"};
   }
+  if (auto conflict = lora_conflict(c.lora)) return Conflict{{conflict->first}, conflict->second};
   if (c.engine.block_tokens % 16 != 0) {
     return Conflict{{"engine.block_tokens"}, "a block is a multiple of 16 tokens"};
   }

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "actors/run_options.hpp"
@@ -12,6 +14,7 @@
 #include "learner/sample_group.hpp"
 #include "learner/trainer.hpp"
 #include "messages/result.hpp"
+#include "model/model_config.hpp"
 #include "rollout/data/dataset.hpp"
 #include "rollout/data/supervised.hpp"
 #include "rollout/engine.hpp"
@@ -35,6 +38,25 @@ struct DataRows {
   int64_t eval = 0;  // held out for evaluation, where that has no file of its own
 };
 
+// A low-rank adapter is trained instead of all weights (docs/lora.md).
+struct LoraOptions {
+  int64_t rank = 0;                  // 0: that of `adapter_dir`, or no adapter at all
+  double alpha = 0;                  // 0: that of `adapter_dir`, or the rank
+  bool rank_stabilized = false;      // scaled by alpha / sqrt(rank)
+  std::vector<std::string> targets;  // modules; empty: those of `adapter_dir`, or all
+  double dropout = 0;                // nothing but 0
+  std::string adapter_dir;           // PEFT folder to start from; empty: a new adapter
+
+  bool on() const { return rank > 0 || !adapter_dir.empty(); }
+};
+
+// The adapter that `options` describe; its rank is 0 where there is none. kBadInput where they
+// contradict the folder that it is to be read from.
+Result<AdapterConfig> adapter_config(const LoraOptions& options);
+
+// The key that contradicts the others and why; nothing: none does.
+std::optional<std::pair<std::string, std::string>> lora_conflict(const LoraOptions& options);
+
 // The supervised warm start (`tracewise sft`); its optimizer is the learner's.
 struct SftOptions {
   SupervisedOptions data;
@@ -48,6 +70,7 @@ struct SftOptions {
 struct Config {
   uint64_t seed = 0;  // of everything random; load_config() copies it into the structs below
   LaunchOptions launch;
+  LoraOptions lora;
   ClusterOptions cluster;
   RunOptions run;
   EngineOptions engine;

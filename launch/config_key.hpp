@@ -56,10 +56,10 @@ using Key = KeyOf<Config>;
 // Every key, in the order in which they are printed; keys of one group stand together.
 const std::vector<Key>& config_keys();
 
-// The rows that config_keys() has of `cluster`, and of `verifier` and `reward`, in files of their
-// own.
+// The rows of some groups, in files of their own.
 void add_cluster_keys(std::vector<Key>& keys);
 void add_data_keys(std::vector<Key>& keys);
+void add_lora_keys(std::vector<Key>& keys);
 void add_reward_keys(std::vector<Key>& keys);
 
 // The key of this name, or nullptr.

@@ -359,6 +359,7 @@ Keys make_keys() {
   add_run_keys(keys);
   add_model_keys(keys);
   add_data_keys(keys);
+  add_lora_keys(keys);
   add_sampling_keys(
       keys, "sampling", [](Config & c) -> auto& { return c.run.sampling; });
   add_engine_keys(keys);

@@ -35,6 +35,7 @@ constexpr Command kCommands[] = {
     {"eval", "accuracy and response length on a prompt file", cmd_eval},
     {"generate", "samples responses to a prompt", cmd_generate},
     {"score", "log-probabilities of given token ids, JSON lines in and out", cmd_score},
+    {"merge", "an adapter and its base as one model folder", cmd_merge},
     {"verify", "rewards of given responses, JSON lines in and out", cmd_verify},
     {"sft", "supervised warm start on prompts with responses", cmd_sft},
     {"tokenize", "token ids of texts and back, JSON lines in and out", cmd_tokenize},

@@ -1,6 +1,7 @@
 #include "launch/memory_estimate.hpp"
 
 #include "launch/weights_placement.hpp"
+#include "model/adapter.hpp"
 #include "model/file_io.hpp"
 
 namespace tracewise {
@@ -9,12 +10,28 @@ namespace {
 constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
 constexpr int64_t kFloatBytes = 4;
 
-int64_t parameters(const ModelConfig& model) {
+int64_t elements(const ParameterSpec& spec) {
+  int64_t size = 1;
+  for (const int64_t side : spec.shape) size *= side;
+  return size;
+}
+
+int64_t elements(const std::vector<ParameterSpec>& specs) {
+  int64_t all = 0;
+  for (const ParameterSpec& spec : specs) all += elements(spec);
+  return all;
+}
+
+std::vector<ParameterSpec> trained(const ModelConfig& model) {
+  return model.adapter.rank > 0 ? adapter_specs(model) : parameter_specs(model);
+}
+
+// Of the weights that the adapter is added to.
+int64_t adapted(const ModelConfig& model) {
   int64_t all = 0;
   for (const ParameterSpec& spec : parameter_specs(model)) {
-    int64_t size = 1;
-    for (const int64_t side : spec.shape) size *= side;
-    all += size;
+    for (const std::string& module : model.adapter.targets)
+      all += spec.name.ends_with("." + module + ".weight") ? elements(spec) : 0;
   }
   return all;
 }
@@ -29,38 +46,49 @@ Result<ModelConfig> read_run_model(const Config& config) {
   TW_ASSIGN(ModelConfig model, parse_model_config(text, file.string()));
   if (config.launch.model_dtype != ModelDtype::kStored)
     model.dtype = config.launch.model_dtype == ModelDtype::kFloat32 ? "F32" : "BF16";
+  TW_ASSIGN(model.adapter, adapter_config(config.lora));
   return model;
 }
 
 int64_t checkpoint_bytes(const ModelConfig& model) {
-  const bool full = model.dtype == "F32";
+  const bool full = model.dtype == "F32" || model.adapter.rank > 0;
   // The weights, both moments, and a master copy of what isn't fp32 itself.
-  return parameters(model) * (full ? 3 * kFloatBytes : 2 + 3 * kFloatBytes);
+  return elements(trained(model)) * (full ? 3 * kFloatBytes : 2 + 3 * kFloatBytes);
 }
 
 MemoryEstimate estimate_memory(const Config& config, const ModelConfig& model, const Seats& seats,
                                bool head) {
   const int64_t element = model.dtype == "F32" ? kFloatBytes : 2;
-  const int64_t weights = parameters(model) * element;
+  const bool has_adapter = model.adapter.rank > 0;
+  const int64_t weights = elements(parameter_specs(model)) * element;
+  // A version that is sent, and what it makes of the weights: all of them, or sums of some.
+  const int64_t sent = has_adapter ? elements(adapter_specs(model)) * kFloatBytes : weights;
+  const int64_t sums = has_adapter ? adapted(model) * element : 0;
+  const auto base_copy = [&](const std::string& device) {  // on the CPU it is the folder's
+    return has_adapter && device != "cpu" ? weights : 0;
+  };
   MemoryEstimate estimate;
   const EngineOptions& engine = config.engine;
   // A generator has the version in use and the one that arrives, in fp32 on the CPU both of them in
   // the kernels' layout too.
   const bool kernels = engine.device == "cpu" && element == kFloatBytes;
-  estimate.weights = weights * (1 + (kernels ? 4 : 2) * int64_t{seats.generators});
+  const int64_t version = sent + sums + (kernels ? weights : 0);
+  estimate.weights = weights + (2 * version + base_copy(engine.device)) * int64_t{seats.generators};
   const int64_t context = (model.max_context + engine.block_tokens - 1) / engine.block_tokens;
   const int64_t blocks = engine.kv_blocks > 0 ? engine.kv_blocks : context * engine.max_sequences;
   estimate.kv_cache = seats.generators * blocks * engine.block_tokens * 2 * model.layers *
                       model.kv_heads * model.head_dim * element;
   if (!head && seats.ranks == 0) return estimate;
   const bool reference = config.trainer.loss.kl_beta > 0 || config.trainer.loss.step_dpo_weight > 0;
-  // The weights that learn, their gradient; the version that is sent; the start weights.
+  // The weights that learn, their gradient; the version that is sent; the start weights, which an
+  // adapter has already.
   const bool sends = head || ranks_serve_weights(config);
-  const int64_t copies = 2 + (sends ? 1 : 0) + (reference ? 1 : 0);
+  const int64_t copies = 2 + (sends ? 1 : 0) + (reference && !has_adapter ? 1 : 0);
   // Both moments, and a master copy of what isn't fp32 itself; each rank has its share.
-  const int64_t states = element == kFloatBytes ? 2 : 3;
+  const int64_t states = element == kFloatBytes || has_adapter ? 2 : 3;
   const int64_t ranks = 1 + int64_t{all_seats(config.cluster).ranks};
-  estimate.optimizer = copies * weights + states * kFloatBytes * parameters(model) / ranks;
+  estimate.optimizer = copies * sent + sums + base_copy(config.trainer.device) +
+                       states * kFloatBytes * elements(trained(model)) / ranks;
   return estimate;
 }
 

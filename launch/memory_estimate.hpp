@@ -17,7 +17,8 @@ struct MemoryEstimate {
   int64_t total() const { return weights + kv_cache + optimizer; }
 };
 
-// The model of config.model.dir in the dtype that it computes in. kIo or kBadInput names the file.
+// The model of config.model.dir in the dtype that it computes in, with config.lora's adapter. kIo
+// or kBadInput names the file.
 [[nodiscard]] Result<ModelConfig> read_run_model(const Config& config);
 
 // Of one checkpoint on the disk.

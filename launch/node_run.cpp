@@ -76,10 +76,13 @@ class PartsMaker {
   Result<WorkerParts> make(const std::string& text) {
     TW_ASSIGN(Config config, load_config({{}, {}, text}));
     const auto shared = std::make_shared<const Config>(std::move(config));
-    if (model_ == nullptr || model_dir_ != shared->launch.model_dir) {
+    const std::string wanted = config_toml(*shared, false, "model") +
+                               config_toml(*shared, false, "lora") +
+                               config_toml(*shared, false, "run.seed");
+    if (model_ == nullptr || loaded_ != wanted) {
       TW_ASSIGN(ModelFolder model, load(*shared));
       model_ = std::make_shared<const ModelFolder>(std::move(model));
-      model_dir_ = shared->launch.model_dir;
+      loaded_ = wanted;
     }
     TW_ASSIGN(
         RunParts parts,
@@ -90,7 +93,7 @@ class PartsMaker {
 
  private:
   Result<ModelFolder> load(const Config& config) const {
-    auto model = load_model(config);
+    auto model = load_start_model(config);
     if (model.ok()) return model;
     return Error{model.error().error_class,
                  "host " + host_name() + " cannot load the model: " + model.error().message};
@@ -98,7 +101,7 @@ class PartsMaker {
 
   const NodeEnvelope& envelope_;
   const ReportSink& report_;
-  std::string model_dir_;
+  std::string loaded_;                        // the keys that say which model_ this is
   std::shared_ptr<const ModelFolder> model_;  // shared with the engines, which may outlive a run
 };
 

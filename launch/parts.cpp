@@ -2,7 +2,10 @@
 
 #include "launch/device_pool.hpp"
 #include "learner/rank_group.hpp"
+#include "model/adapter.hpp"
+#include "model/adapter_folder.hpp"
 #include "model/device.hpp"
+#include "model/merge_adapter.hpp"
 #include "rollout/engine.hpp"
 
 namespace tracewise {
@@ -20,10 +23,40 @@ Result<ModelFolder> load_model(const std::filesystem::path& dir, ModelDtype dtyp
   return model;
 }
 
-Result<ModelFolder> load_model(const Config& config) {
+namespace {
+
+// Without the adapter of config.lora.
+Result<ModelFolder> load_base(const Config& config) {
   if (config.launch.model_dir.empty())
     return bad_input("model.dir is not set; it names the Hugging Face folder to start from");
   return load_model(config.launch.model_dir, config.launch.model_dtype);
+}
+
+}  // namespace
+
+Result<void> merge_adapter_folder(ModelFolder& model, const std::filesystem::path& dir) {
+  TW_ASSIGN(const WeightsPtr adapter, load_adapter(dir, model.weights, model.config));
+  model.weights = merge_adapter(model.config, *adapter);
+  return {};
+}
+
+Result<ModelFolder> load_model(const Config& config) {
+  TW_ASSIGN(ModelFolder model, load_base(config));
+  if (!config.lora.adapter_dir.empty())
+    TW_TRY(merge_adapter_folder(model, config.lora.adapter_dir));
+  return model;
+}
+
+Result<ModelFolder> load_start_model(const Config& config) {
+  TW_ASSIGN(ModelFolder model, load_base(config));
+  if (!config.lora.on()) return model;
+  TW_ASSIGN(model.config.adapter, adapter_config(config.lora));
+  if (config.lora.adapter_dir.empty()) {
+    model.weights = initial_adapter(model.config, model.weights, config.seed);
+  } else {
+    TW_ASSIGN(model.weights, load_adapter(config.lora.adapter_dir, model.weights, model.config));
+  }
+  return model;
 }
 
 EngineOptions engine_options(const Config& config, const ModelConfig& model) {
@@ -49,6 +82,21 @@ Result<void> check_seats(const Config& config, const ModelFolder& model) {
   TW_TRY(check_engine_options(engine_options(config, model.config), true));
   TW_TRY(Tracer::make(tracer_options(config, model.config), *model.tokenizer));
   return {};
+}
+
+// A checkpoint of an adapter holds it as PEFT stores it.
+void add_adapter_files(RunParts& parts, const std::shared_ptr<const ModelFolder>& model,
+                       const std::string& base) {
+  parts.weights_folder = "adapter";
+  parts.save_model = [model, base](const std::filesystem::path& dir, const Weights& weights) {
+    return save_adapter(dir, model->config, weights, base);
+  };
+  parts.load_model = [model](const std::filesystem::path& dir) -> Result<WeightsPtr> {
+    ModelConfig stored = model->config;
+    TW_ASSIGN(WeightsPtr adapter, load_adapter(dir, model->weights->base(), stored));
+    if (stored.adapter == model->config.adapter) return adapter;
+    return bad_input(dir.string() + " holds another adapter than the run's config describes");
+  };
 }
 
 }  // namespace
@@ -102,6 +150,10 @@ Result<RunParts> run_parts(std::shared_ptr<const Config> config,
     return make_trainer(config->trainer, model->config, model->weights);
   };
   const SaveOptions save{model->files, config->launch.max_shard_bytes};
+  if (model->config.adapter.rank > 0) {
+    add_adapter_files(parts, model, config->launch.model_dir);
+    return parts;
+  }
   parts.save_model = [model, save](const std::filesystem::path& dir, const Weights& weights) {
     return save_model_folder(dir, model->config, *model->tokenizer, weights, save);
   };

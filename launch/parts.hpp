@@ -12,9 +12,17 @@
 
 namespace tracewise {
 
-// The model of config.launch.model_dir in the dtype that it computes in.
+// The model of config.launch.model_dir in the dtype that it computes in, for who samples or scores
+// with it: an adapter of config.lora is added to its weights.
 Result<ModelFolder> load_model(const Config& config);
 Result<ModelFolder> load_model(const std::filesystem::path& dir, ModelDtype dtype);
+
+// The same for who trains it: with config.lora its weights are an adapter over the folder's, a new
+// one or config.lora.adapter_dir's, and its config has the adapter.
+Result<ModelFolder> load_start_model(const Config& config);
+
+// Adds the adapter of folder `dir` to the model's weights.
+Result<void> merge_adapter_folder(ModelFolder& model, const std::filesystem::path& dir);
 
 // Casts the weights to the dtype that the model is to compute in.
 void cast_model(ModelFolder& model, ModelDtype dtype);

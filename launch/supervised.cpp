@@ -6,6 +6,7 @@
 
 #include "actors/prompt_order.hpp"
 #include "launch/parts.hpp"
+#include "model/adapter_folder.hpp"
 
 namespace tracewise {
 namespace {
@@ -54,8 +55,9 @@ Result<SupervisedSummary> train_supervised(
     const std::function<void(const SupervisedProgress&)>& report) {
   if (config.sft.out_dir.empty())
     return bad_input("sft.out is not set; it names the folder to write");
-  TW_TRY(check_model_target(config.sft.out_dir));
-  TW_ASSIGN(const ModelFolder model, load_model(config));
+  TW_TRY(config.lora.on() ? check_adapter_target(config.sft.out_dir)
+                          : check_model_target(config.sft.out_dir));
+  TW_ASSIGN(const ModelFolder model, load_start_model(config));
   TW_ASSIGN(const auto examples, load_examples(config, model));
   TW_ASSIGN(const auto trainer, make_trainer(config.trainer, model.config, model.weights));
   PromptOrder order(examples.size(), config.seed, /*shuffle=*/true);
@@ -94,9 +96,10 @@ Result<SupervisedSummary> train_supervised(
               summary.seconds / static_cast<double>(step + 1) * left});
     }
   }
-  TW_TRY(save_model_folder(out, model.config, *model.tokenizer,
-                           *trainer->weights(0, allocate_weights),
-                           {model.files, config.launch.max_shard_bytes}));
+  const WeightsPtr weights = trainer->weights(0, allocate_weights);
+  TW_TRY(config.lora.on() ? save_adapter(out, model.config, *weights, config.launch.model_dir)
+                          : save_model_folder(out, model.config, *model.tokenizer, *weights,
+                                              {model.files, config.launch.max_shard_bytes}));
   return summary;
 }
 

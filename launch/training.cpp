@@ -35,7 +35,7 @@ struct Opened {
 // Everything that can be wrong with the input is found before the run folder is made.
 Result<Opened> open_new(const std::shared_ptr<const Config>& config) {
   TW_TRY(check(config->run));
-  TW_ASSIGN(ModelFolder loaded, load_model(*config));
+  TW_ASSIGN(ModelFolder loaded, load_start_model(*config));
   const auto model = std::make_shared<const ModelFolder>(std::move(loaded));
   TW_ASSIGN(const RunData data, load_run_data(*config, *model));
   for (const std::string& line : notes(*config, data))
@@ -50,7 +50,7 @@ Result<Opened> open_new(const std::shared_ptr<const Config>& config) {
 Result<Opened> open_old(const std::shared_ptr<const Config>& config,
                         std::shared_ptr<RunFolder> folder) {
   TW_TRY(check(config->run));
-  TW_ASSIGN(ModelFolder model, load_model(*config));
+  TW_ASSIGN(ModelFolder model, load_start_model(*config));
   TW_ASSIGN(RunData data, load_saved_data(folder->root()));
   TW_ASSIGN(RunParts parts, run_parts(config, std::make_shared<const ModelFolder>(std::move(model)),
                                       std::move(data)));

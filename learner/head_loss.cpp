@@ -21,8 +21,11 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
                             const at::Tensor& head, const Decoder& decoder,
                             const at::Tensor& targets, int64_t step, const RowsLoss& loss) {
     const c10::AutoGradMode with_gradient(true);
-    at::Tensor total, of_norm, of_head;
+    at::Tensor total;
     std::vector<at::Tensor> of_hidden;
+    Tensors parameters, of_parameters;  // those that are trained
+    for (const at::Tensor& parameter : {norm, head})
+      if (parameter.requires_grad()) parameters.push_back(parameter);
     // Once at least, so that a loss of no rows has a gradient too.
     for (int64_t begin = 0; begin == 0 || begin < hidden.size(0); begin += step) {
       const int64_t rows = std::min(step, hidden.size(0) - begin);
@@ -30,23 +33,29 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
       const at::Tensor logits = decoder.logits(some);
       const at::Tensor part =
           loss(begin, token_logprobs(logits, targets.narrow(0, begin, rows)), logits);
-      const Tensors gradients = torch::autograd::grad({part}, {some, norm, head});
+      Tensors inputs = {some};
+      inputs.insert(inputs.end(), parameters.begin(), parameters.end());
+      const Tensors gradients = torch::autograd::grad({part}, inputs);
       of_hidden.push_back(gradients[0]);
       const bool first = begin == 0;
       total = first ? part.detach() : total + part.detach();
-      of_norm = first ? gradients[1] : of_norm + gradients[1];
-      of_head = first ? gradients[2] : of_head.add_(gradients[2]);
+      if (first) of_parameters.assign(gradients.begin() + 1, gradients.end());
+      for (size_t i = 0; !first && i < of_parameters.size(); ++i)
+        of_parameters[i].add_(gradients[i + 1]);
     }
     ctx->saved_data["hidden"] = at::cat(of_hidden);
-    ctx->saved_data["norm"] = of_norm;
-    ctx->saved_data["head"] = of_head;
+    auto next = of_parameters.begin();
+    if (norm.requires_grad()) ctx->saved_data["norm"] = *next++;
+    if (head.requires_grad()) ctx->saved_data["head"] = *next++;
     return total;
   }
 
   static Tensors backward(AutogradContext* ctx, Tensors gradients) {
     // In place: the head's is as large as the head.
     const auto of = [&](const char* input) {
-      return ctx->saved_data[input].toTensor().mul_(gradients[0]);
+      const auto found = ctx->saved_data.find(input);
+      return found == ctx->saved_data.end() ? at::Tensor()
+                                            : found->second.toTensor().mul_(gradients[0]);
     };
     return {of("hidden"), of("norm"), of("head"), {}, {}, {}, {}};
   }

@@ -80,6 +80,7 @@ Result<double> Optimizer::update(double progress, double gradient_norm) {
                     /*maximize=*/false);
   if (own_master()) decoder_.flat().narrow(0, shard_.begin, shard_.count).copy_(master_);
   TW_TRY(share_parameters(of));
+  decoder_.flat_changed();
   return lr;
 }
 

@@ -23,6 +23,8 @@ struct Shard {
 };
 Shard shard_of(int64_t elements, int rank, int size);
 
+// Of what the decoder trains: all parameters, or an adapter's.
+//
 // Decoupled weight decay (Loshchilov and Hutter 2019). Moments and, for bf16 models, the master
 // weights are fp32. With several ranks each keeps those of its shard alone (ZeRO stage 1, arXiv
 // 1910.02054); what is marked collective every rank calls at the same time.

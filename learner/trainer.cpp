@@ -17,6 +17,7 @@
 #include "learner/optimizer.hpp"
 #include "learner/rank_agreement.hpp"
 #include "learner/step_sums.hpp"
+#include "model/adapter.hpp"
 
 namespace tracewise {
 namespace {
@@ -42,12 +43,10 @@ class DecoderTrainer final : public Trainer {
 
   Result<void> start(const WeightsPtr& weights) {
     return together([&]() -> Result<void> {
-      TW_TRY(load_weights(weights, fingerprint(options_, weights_layout(decoder_.config()))));
+      TW_TRY(load_weights(weights, fingerprint(options_, version_layout(decoder_.config()))));
       optimizer_ = std::make_unique<Optimizer>(options_.optimizer, decoder_, ranks_.get());
       if (options_.loss.kl_beta > 0 || options_.loss.step_dpo_weight > 0) {
-        reference_ = std::make_unique<Decoder>(decoder_.config(), Decoder::Mode::kInference,
-                                               decoder_.device());
-        TW_TRY(reference_->load(ranks_ ? decoder_.snapshot(0) : weights));
+        TW_TRY(make_reference(weights));
       }
       passes_ = std::make_unique<GradientPasses>(options_, decoder_, reference_.get());
       return {};
@@ -124,13 +123,27 @@ class DecoderTrainer final : public Trainer {
     return result;
   }
 
+  // Of an adapter the base, which costs no memory; else a copy of the weights.
+  Result<void> make_reference(const WeightsPtr& weights) {
+    if (decoder_.config().adapter.rank > 0) {
+      reference_ = decoder_.base_decoder();
+      return {};
+    }
+    reference_ =
+        std::make_unique<Decoder>(decoder_.config(), Decoder::Mode::kInference, decoder_.device());
+    return reference_->load(ranks_ ? decoder_.snapshot(0) : weights);
+  }
+
   // Rank 0's weights to all ranks; theirs may be null. Ranks with another `mark` are refused.
   Result<void> load_weights(const WeightsPtr& weights, uint64_t mark) {
     if (!ranks_) return decoder_.load(weights);
     TW_CHECK(weights || ranks_->rank() > 0, "rank 0 has the weights");
     TW_TRY(agree(*ranks_, weights ? decoder_.load(weights) : Result<void>(), "its weights"));
     TW_TRY(same_on_all(*ranks_, mark, "options or model"));
-    return ranks_->broadcast(decoder_.flat(), 0, "the weights");
+    TW_TRY(same_on_all(*ranks_, decoder_.base_checksum(), "base weights"));
+    TW_TRY(ranks_->broadcast(decoder_.flat(), 0, "the weights"));
+    decoder_.flat_changed();
+    return {};
   }
 
   Result<void> same_batch(uint64_t mark) const {

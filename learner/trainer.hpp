@@ -128,6 +128,10 @@ class Trainer {
 // Starts from `weights`, which also are the reference for the KL term. `ranks`: null, or the group
 // of which this is a rank, shared with whoever may abort it; then all start from rank 0's weights,
 // and those of the others may be null. A group serves one trainer.
+//
+// With model.adapter, `weights` are an adapter's with their base, which every rank needs and which
+// stays as it is: gradients, optimizer state, weights() and files are of the adapter alone, and the
+// reference for the KL term is the base.
 Result<std::unique_ptr<Trainer>> make_trainer(const TrainerOptions& options,
                                               const ModelConfig& model, WeightsPtr weights,
                                               std::shared_ptr<RankGroup> ranks = nullptr);

@@ -309,6 +309,8 @@ struct WeightsManifest {
   std::string dtype;      // "F32" or "BF16", as in safetensors
   uint64_t bytes = 0;     // of the whole buffer
   uint64_t checksum = 0;  // xxh3-64 of the buffer
+  // Of an adapter's version: the checksum of the weights that it is added to; 0: these are whole.
+  uint64_t base_checksum = 0;
   std::vector<TensorEntry> tensors;
   bool operator==(const WeightsManifest&) const = default;
 };

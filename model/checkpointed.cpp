@@ -32,11 +32,16 @@ struct Checkpointed : torch::autograd::Function<Checkpointed> {
   static Tensors backward(AutogradContext* ctx, Tensors gradients) {
     const c10::AutoGradMode with_gradient(true);
     Tensors inputs = ctx->get_saved_variables();
-    inputs[0] = inputs[0].detach().requires_grad_(true);
+    inputs[0] = inputs[0].detach().requires_grad_(inputs[0].requires_grad());
     const auto holder = ctx->saved_data["body"].toCapsule();
     const at::Tensor y = static_cast<BodyHolder&>(*holder).body(inputs[0]);
-    Tensors all = torch::autograd::grad({y}, inputs, gradients);
-    all.emplace_back();  // of the body
+    Tensors wanted;
+    for (const at::Tensor& input : inputs)
+      if (input.requires_grad()) wanted.push_back(input);
+    const Tensors found = torch::autograd::grad({y}, wanted, gradients);
+    Tensors all(inputs.size() + 1);  // frozen inputs have none, nor has the body
+    for (size_t i = 0, next = 0; i < inputs.size(); ++i)
+      if (inputs[i].requires_grad()) all[i] = found[next++];
     return all;
   }
 };

@@ -7,17 +7,14 @@
 
 #include <cstring>
 
+#include "model/adapter.hpp"
 #include "model/checkpointed.hpp"
+#include "model/decoder_parameters.hpp"
 #include "model/device.hpp"
 #include "model/rope.hpp"
 
 namespace tracewise {
 namespace {
-
-at::ScalarType scalar_type(const std::string& dtype) {
-  TW_CHECK(dtype == "F32" || dtype == "BF16", "no tensor type for dtype " + dtype);
-  return dtype == "F32" ? at::kFloat : at::kBFloat16;
-}
 
 class GradientHook final : public torch::autograd::PostAccumulateGradHook {
  public:
@@ -28,95 +25,9 @@ class GradientHook final : public torch::autograd::PostAccumulateGradHook {
   std::function<void()> added_;
 };
 
-using TakeTensor = std::function<at::Tensor(const std::string& name)>;
-
-// The elements of a flat tensor that are one of its layout's.
-struct Extent {
-  size_t index = 0;  // in the layout
-  int64_t begin = 0, count = 0;
-};
-Extent extent(const WeightsManifest& layout, int64_t element_bytes, const std::string& name) {
-  for (size_t i = 0; i < layout.tensors.size(); ++i) {
-    const TensorEntry& entry = layout.tensors[i];
-    if (entry.name == name)
-      return {i, static_cast<int64_t>(entry.offset) / element_bytes,
-              static_cast<int64_t>(entry.bytes) / element_bytes};
-  }
-  TW_CHECK(false, "the layout has no tensor " + name);
-}
-
-at::Tensor part(const at::Tensor& flat, const WeightsManifest& layout, const std::string& name) {
-  const Extent e = extent(layout, flat.element_size(), name);
-  return flat.narrow(0, e.begin, e.count).view(layout.tensors[e.index].shape).detach();
-}
-
-}  // namespace
-
-struct DecoderParameters {
-  struct Layer {
-    at::Tensor input_norm, post_norm, q_norm, k_norm;
-    ops::LinearWeight q, k, v, out, gate, up, down;
-
-    std::vector<at::Tensor> tensors() const {
-      std::vector<at::Tensor> all = {input_norm, post_norm};
-      for (const at::Tensor& norm : {q_norm, k_norm})
-        if (norm.defined()) all.push_back(norm);
-      for (const ops::LinearWeight* w : {&q, &k, &v, &out, &gate, &up, &down}) {
-        all.push_back(w->weight);
-        if (w->bias.defined()) all.push_back(w->bias);
-      }
-      return all;
-    }
-  };
-
-  WeightsPtr storage;  // that `flat` lies in; null: its own
-  at::Tensor flat;     // [bytes / element] with padding; all others but the packed ones lie in it
-  at::Tensor embedding, final_norm;
-  ops::LinearWeight head;
-  std::vector<Layer> layers;
-};
-
-namespace {
-
-DecoderParameters parameters_of(const ModelConfig& config, const at::Tensor& flat,
-                                const TakeTensor& take) {
-  DecoderParameters p;
-  p.flat = flat;
-  p.embedding = take("model.embed_tokens.weight");
-  for (int64_t i = 0; i < config.layers; ++i) {
-    const std::string prefix = "model.layers." + std::to_string(i) + ".";
-    const auto linear = [&](const std::string& name, bool bias) {
-      ops::LinearWeight w;
-      w.weight = take(prefix + name + ".weight");
-      if (bias) w.bias = take(prefix + name + ".bias");
-      return w;
-    };
-    DecoderParameters::Layer layer;
-    layer.input_norm = take(prefix + "input_layernorm.weight");
-    layer.q = linear("self_attn.q_proj", config.qkv_bias);
-    layer.k = linear("self_attn.k_proj", config.qkv_bias);
-    layer.v = linear("self_attn.v_proj", config.qkv_bias);
-    if (config.qk_norm) {
-      layer.q_norm = take(prefix + "self_attn.q_norm.weight");
-      layer.k_norm = take(prefix + "self_attn.k_norm.weight");
-    }
-    layer.out = linear("self_attn.o_proj", false);
-    layer.post_norm = take(prefix + "post_attention_layernorm.weight");
-    layer.gate = linear("mlp.gate_proj", false);
-    layer.up = linear("mlp.up_proj", false);
-    layer.down = linear("mlp.down_proj", false);
-    p.layers.push_back(std::move(layer));
-  }
-  p.final_norm = take("model.norm.weight");
-  p.head.weight = config.tied_head ? p.embedding : take("lm_head.weight");
-  return p;
-}
-
-void pack(DecoderParameters& p) {
-  for (DecoderParameters::Layer& l : p.layers)
-    for (ops::LinearWeight* w : {&l.q, &l.k, &l.v, &l.out, &l.gate, &l.up, &l.down})
-      ops::freeze(*w);
-  ops::freeze(p.head);
+ModelConfig without_adapter(ModelConfig config) {
+  config.adapter = {};
+  return config;
 }
 
 }  // namespace
@@ -127,34 +38,44 @@ at::Tensor PackedAttention::attend(int64_t, const at::Tensor& q, const at::Tenso
 }
 
 Decoder::Decoder(const ModelConfig& config, Mode mode, at::Device device)
-    : config_(config), mode_(mode), device_(device), layout_(weights_layout(config)) {
+    : config_(config), mode_(mode), device_(device), layout_(version_layout(config)) {
   rope_ = make_rope_table(config, device);
   if (shares_storage()) return;
-  const auto options = at::TensorOptions().dtype(scalar_type(config.dtype)).device(device);
-  const auto element = static_cast<int64_t>(at::elementSize(scalar_type(config.dtype)));
-  const at::Tensor flat = at::zeros({static_cast<int64_t>(layout_.bytes) / element}, options);
-  if (mode == Mode::kTraining) flat_gradient_ = at::zeros_like(flat);
-  parameters_ = std::make_shared<const DecoderParameters>(
-      parameters_of(config, flat, [&](const std::string& name) {
-        return mode == Mode::kTraining ? leaf(flat, name) : part(flat, layout_, name);
-      }));
+  const at::ScalarType type = scalar_type(layout_.dtype);
+  const at::Tensor flat = at::zeros({static_cast<int64_t>(layout_.bytes / at::elementSize(type))},
+                                    at::TensorOptions().dtype(type).device(device));
+  if (mode == Mode::kTraining) {
+    flat_gradient_ = at::zeros_like(flat);
+    for (const TensorEntry& entry : layout_.tensors) add_leaf(flat, entry.name);
+  }
+  auto parameters = std::make_shared<DecoderParameters>();
+  if (has_adapter()) {
+    parameters->flat = flat;  // the base comes with the first version
+  } else {
+    *parameters = parameters_of(config, flat, [&](const auto& name) { return take(flat, name); });
+  }
+  parameters_ = std::move(parameters);
 }
 
 bool Decoder::shares_storage() const { return mode_ == Mode::kInference && device_.is_cpu(); }
 
 at::Tensor Decoder::flat() const { return parameters_->flat; }
 
-at::Tensor Decoder::leaf(const at::Tensor& flat, const std::string& name) {
+void Decoder::add_leaf(const at::Tensor& flat, const std::string& name) {
   const Extent e = extent(layout_, flat.element_size(), name);
-  const TensorEntry& entry = layout_.tensors[e.index];
   at::Tensor parameter = part(flat, layout_, name);
   parameter.requires_grad_(true);
-  parameter.mutable_grad() = flat_gradient_.narrow(0, e.begin, e.count).view(entry.shape);
+  parameter.mutable_grad() =
+      flat_gradient_.narrow(0, e.begin, e.count).view(layout_.tensors[e.index].shape);
   const bool last = e.index + 1 == layout_.tensors.size();
   const uint64_t end = last ? layout_.bytes : layout_.tensors[e.index + 1].offset;
   leaves_.push_back(
       {parameter, e.begin, static_cast<int64_t>(end) / flat.element_size() - e.begin});
-  return parameter;
+}
+
+at::Tensor Decoder::take(const at::Tensor& flat, const std::string& name) const {
+  if (mode_ == Mode::kInference) return part(flat, layout_, name);
+  return leaves_[extent(layout_, flat.element_size(), name).index].tensor;
 }
 
 Result<void> Decoder::check(const Weights& weights) const {
@@ -173,45 +94,92 @@ Result<void> Decoder::check(const Weights& weights) const {
                      "; the model has " + std::to_string(layout_.tensors.size()) + " of " +
                      layout_.dtype);
   }
+  if (!has_adapter()) return {};
+  const WeightsPtr& base = base_ ? base_ : weights.base();
+  TW_CHECK(base, "the first version of an adapter brings its base");
+  if (theirs.base_checksum != base->manifest().checksum) {
+    return bad_input("weights version " + std::to_string(theirs.version) +
+                     " is an adapter of other base weights than those of the model here");
+  }
   return {};
 }
 
 Result<void> Decoder::load(const WeightsPtr& weights) {
   if (shares_storage()) {
     TW_ASSIGN(parameters_, freeze(weights));
+    if (has_adapter() && !base_) base_ = weights->base();
     return {};
   }
   TW_TRY(check(*weights));
   c10::NoGradGuard no_gradient;
-  auto* bytes = const_cast<std::byte*>(weights->bytes().data());
-  flat().copy_(at::from_blob(bytes, flat().sizes(), flat().options().device(at::kCPU)));
+  if (has_adapter() && !base_) take_base(weights->base());
+  flat().copy_(view_of(*weights));
+  flat_changed();
   return {};
+}
+
+void Decoder::take_base(WeightsPtr base) {
+  const at::Tensor flat = parameters_->flat, elements = view_of(*base).to(device_);
+  base_ = std::move(base);
+  DecoderParameters p = with_base(elements);
+  p.storage = base_;
+  p.flat = flat;
+  add_adapter(p, config_, [&](const auto& name) { return take(flat, name); });
+  merge(p);
+  parameters_ = std::make_shared<const DecoderParameters>(std::move(p));
+}
+
+DecoderParameters Decoder::with_base(const at::Tensor& elements) const {
+  const WeightsManifest layout = weights_layout(config_);
+  return parameters_of(config_, elements,
+                       [&](const auto& name) { return part(elements, layout, name); });
+}
+
+void Decoder::flat_changed() {
+  if (!has_adapter() || !parameters_->base.defined()) return;
+  c10::NoGradGuard no_gradient;
+  DecoderParameters sums = *parameters_;  // of the same tensors
+  merge(sums);
 }
 
 Result<FrozenParameters> Decoder::freeze(const WeightsPtr& weights) const {
   TW_TRY(check(*weights));
   if (!shares_storage()) return FrozenParameters();
   c10::NoGradGuard no_gradient;
-  const at::ScalarType type = scalar_type(config_.dtype);
-  auto* bytes = const_cast<std::byte*>(weights->bytes().data());  // which nobody writes to
-  const at::Tensor flat =
-      at::from_blob(bytes, {static_cast<int64_t>(layout_.bytes / at::elementSize(type))},
-                    at::TensorOptions().dtype(type));
-  auto frozen = std::make_shared<DecoderParameters>(parameters_of(
-      config_, flat, [&](const std::string& name) { return part(flat, layout_, name); }));
-  frozen->storage = weights;
+  const at::Tensor flat = view_of(*weights);
+  const WeightsPtr& base = base_ ? base_ : weights->base();
+  const WeightsPtr& whole = has_adapter() ? base : weights;
+  auto frozen = std::make_shared<DecoderParameters>(with_base(view_of(*whole)));
+  frozen->storage = whole;
+  if (has_adapter()) {
+    add_adapter(*frozen, config_, [&](const auto& name) { return take(flat, name); });
+    merge(*frozen);
+  }
   pack(*frozen);
   return FrozenParameters(std::move(frozen));
+}
+
+std::unique_ptr<Decoder> Decoder::base_decoder() const {
+  TW_CHECK(base_, "a decoder with an adapter has its base after the first version");
+  auto decoder =
+      std::make_unique<Decoder>(without_adapter(config_), Mode::kInference, at::Device(at::kCPU));
+  decoder->device_ = device_;
+  decoder->rope_ = rope_;
+  auto parameters = std::make_shared<DecoderParameters>(with_base(parameters_->base));
+  parameters->storage = base_;
+  decoder->use(std::move(parameters));
+  return decoder;
 }
 
 WeightsPtr Decoder::snapshot(uint64_t version, const AllocateWeights& allocate) const {
   WeightsManifest manifest = layout_;
   manifest.version = version;
+  manifest.base_checksum = base_checksum();
   auto bytes = allocate(manifest.bytes);
   c10::NoGradGuard no_gradient;
   at::from_blob(bytes.get(), flat().sizes(), flat().options().device(at::kCPU)).copy_(flat());
   manifest.checksum = weights_checksum({bytes.get(), manifest.bytes});
-  return std::make_shared<Weights>(std::move(manifest), std::move(bytes));
+  return std::make_shared<Weights>(std::move(manifest), std::move(bytes), base_);
 }
 
 void Decoder::on_gradient(std::function<void(int64_t begin, int64_t count)> added) {
@@ -253,7 +221,7 @@ at::Tensor Decoder::layer_output(size_t index, const at::Tensor& in, const at::T
 
 at::Tensor Decoder::hidden(const at::Tensor& tokens, const at::Tensor& positions,
                            Attention& attention) const {
-  TW_CHECK(parameters_ != nullptr, "no weights were loaded");
+  TW_CHECK(parameters_ && parameters_->embedding.defined(), "no weights were loaded");
   at::Tensor x = at::embedding(parameters_->embedding, tokens);  // [N, width]
   for (size_t i = 0; i < parameters_->layers.size(); ++i)
     x = layer_output(i, x, positions, attention);

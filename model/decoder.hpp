@@ -51,7 +51,8 @@ class Decoder {
   enum class Mode { kInference, kTraining };
 
   // kInference: no gradients, weights in the kernels' layout.
-  // kTraining: every parameter is a leaf whose gradient is a part of flat_gradient().
+  // kTraining: every parameter, or with an adapter every A and B, is a leaf whose gradient is a
+  // part of flat_gradient().
   Decoder(const ModelConfig& config, Mode mode, at::Device device);
 
   // kBadInput if the layout is another model's.
@@ -59,6 +60,10 @@ class Decoder {
 
   // Takes a version; one that fails check() leaves the old weights. kTraining and GPUs copy it, a
   // kInference decoder on the CPU computes with the storage of `weights` itself.
+  //
+  // Where config.adapter has a rank, versions are adapters, and the decoder computes with the base
+  // plus the version's A and B, always added to the base itself. The first version brings the base
+  // (Weights::base()); later ones need not, and must be of the same.
   Result<void> load(const WeightsPtr& weights);
 
   // kInference. The costly part of load() on the CPU, in any thread and beside any other call;
@@ -66,8 +71,12 @@ class Decoder {
   Result<FrozenParameters> freeze(const WeightsPtr& weights) const;
   void use(FrozenParameters parameters) { parameters_ = std::move(parameters); }
 
-  // Copies the parameters out, into storage of `allocate`, as version `version`; checksum filled
-  // in.
+  // With an adapter: another decoder, of the base alone, for inference; it shares the base's
+  // tensors, which it neither copies nor packs, and lives on without this one.
+  std::unique_ptr<Decoder> base_decoder() const;
+
+  // Copies the version's parameters out, into storage of `allocate`, as version `version`; checksum
+  // filled in.
   WeightsPtr snapshot(uint64_t version, const AllocateWeights& allocate = allocate_weights) const;
 
   // kTraining: from now on each backward pass calls `added` for each parameter once, as soon as it
@@ -91,9 +100,15 @@ class Decoder {
   // the embedding.
   std::pair<at::Tensor, at::Tensor> head_parameters() const;
 
+  // Of what an adapter is added to; 0 without one, or before its first version.
+  uint64_t base_checksum() const { return base_ ? base_->manifest().checksum : 0; }
+
   const ModelConfig& config() const { return config_; }
   at::Device device() const { return device_; }
-  at::Tensor flat() const;                                     // [bytes / element] with padding
+  // [bytes / element] with padding: a version's parameters. Whoever writes to it calls
+  // flat_changed() before the next pass.
+  at::Tensor flat() const;
+  void flat_changed();
   at::Tensor flat_gradient() const { return flat_gradient_; }  // same shape; undefined in inference
 
  private:
@@ -103,8 +118,12 @@ class Decoder {
     int64_t begin = 0, count = 0;
   };
 
-  at::Tensor leaf(const at::Tensor& flat, const std::string& name);
+  void add_leaf(const at::Tensor& flat, const std::string& name);
+  at::Tensor take(const at::Tensor& flat, const std::string& name) const;
+  void take_base(WeightsPtr base);
+  DecoderParameters with_base(const at::Tensor& elements) const;
   bool shares_storage() const;
+  bool has_adapter() const { return config_.adapter.rank > 0; }
   at::Tensor layer_output(size_t layer, const at::Tensor& x, const at::Tensor& positions,
                           Attention& attention) const;
   at::Tensor attention_block(size_t layer, const at::Tensor& x, const at::Tensor& positions,
@@ -113,10 +132,11 @@ class Decoder {
   ModelConfig config_;
   Mode mode_;
   at::Device device_;
-  WeightsManifest layout_;
+  WeightsManifest layout_;       // of a version
+  WeightsPtr base_;              // what an adapter is added to; null before the first version
   FrozenParameters parameters_;  // null before the first version of inference on the CPU
   at::Tensor flat_gradient_;
-  std::vector<Leaf> leaves_;  // kTraining only
+  std::vector<Leaf> leaves_;  // kTraining only; in the layout's order
   ops::RopeTable rope_;
 };
 

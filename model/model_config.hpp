@@ -29,6 +29,18 @@ struct RopeScaling {
   bool operator==(const RopeScaling&) const = default;
 };
 
+// A low-rank adapter (LoRA, arXiv:2106.09685). The model computes with W + scale() * B A for the
+// weight W [out, in] of each target; A [rank, in], B [out, rank].
+struct AdapterConfig {
+  int64_t rank = 0;                  // 0: there is no adapter
+  double alpha = 0;                  // above 0
+  bool rank_stabilized = false;      // rsLoRA, arXiv:2312.03732
+  std::vector<std::string> targets;  // of adapter_modules() (model/adapter.hpp), in their order
+
+  double scale() const;  // alpha / rank, or alpha / sqrt(rank) if rank_stabilized
+  bool operator==(const AdapterConfig&) const = default;
+};
+
 struct ModelConfig {
   // Or MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM.
   std::string architecture = "LlamaForCausalLM";
@@ -53,6 +65,7 @@ struct ModelConfig {
   int32_t bos_token = -1;     // -1: none
   int32_t pad_token = -1;
   std::vector<int32_t> eos_tokens;
+  AdapterConfig adapter;  // what is trained where there is one; adapter_config.json states it
 
   int64_t window(size_t layer) const { return windows.empty() ? 0 : windows.at(layer); }
   bool operator==(const ModelConfig&) const = default;

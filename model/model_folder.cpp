@@ -1,9 +1,5 @@
 #include "model/model_folder.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -11,12 +7,15 @@
 #include "model/dtype.hpp"
 #include "model/file_io.hpp"
 #include "model/stored_tensors.hpp"
+#include "model/whole_folder.hpp"
 
 namespace tracewise {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+
+constexpr FolderKind kModelKind = {"a model folder", "config.json"};
 
 bool is_folder(const fs::path& path) {
   std::error_code ignored;
@@ -117,9 +116,6 @@ Result<void> read_generation_config(const fs::path& dir, const ModelFiles& files
 Result<void> write_folder(const fs::path& dir, const ModelConfig& config,
                           const Tokenizer& tokenizer, const Weights& weights,
                           const SaveOptions& options) {
-  std::error_code failed;
-  fs::create_directories(dir, failed);
-  if (failed) return io_error("cannot create " + dir.string() + ": " + failed.message());
   std::vector<TensorView> tensors;
   for (const TensorEntry& entry : weights.manifest().tensors) {
     tensors.push_back({entry.name, weights.manifest().dtype, entry.shape,
@@ -127,45 +123,6 @@ Result<void> write_folder(const fs::path& dir, const ModelConfig& config,
   }
   TW_TRY(write_tensors(dir, tensors, options.max_shard_bytes));
   return write_model_files(dir, options.files, config, tokenizer);
-}
-
-Error rename_error(const fs::path& dir) {
-  return io_error("cannot rename a folder to " + dir.string() + ": " + std::strerror(errno));
-}
-
-// Puts `beside` under the name `dir` in one step; what was there is removed afterwards.
-Result<void> move_into_place(const fs::path& beside, const fs::path& dir) {
-  const bool replaces = is_present(dir);
-  fs::path old = beside;
-  if (::renameat2(AT_FDCWD, beside.c_str(), AT_FDCWD, dir.c_str(),
-                  replaces ? RENAME_EXCHANGE : RENAME_NOREPLACE) != 0) {
-    if (errno != EINVAL && errno != ENOSYS) return rename_error(dir);
-    // A file system without exchange (NFS): two renames, the first undone if the second fails.
-    old += ".old";
-    if (replaces && ::rename(dir.c_str(), old.c_str()) != 0) return rename_error(dir);
-    if (::rename(beside.c_str(), dir.c_str()) != 0) {
-      const Error error = rename_error(dir);
-      if (replaces && ::rename(old.c_str(), dir.c_str()) != 0) return rename_error(dir);
-      return error;
-    }
-  }
-  TW_TRY(sync_directory(dir.parent_path()));
-  std::error_code ignored;  // the new folder is in place; a leftover beside it does no harm
-  if (replaces) fs::remove_all(old, ignored);
-  return {};
-}
-
-// The absolute path of a folder to save to. kBadInput if it holds something else.
-Result<fs::path> resolve_target(const fs::path& dir) {
-  std::error_code failed;
-  fs::path target = fs::weakly_canonical(fs::absolute(dir, failed), failed);
-  if (failed) return io_error("cannot resolve " + dir.string() + ": " + failed.message());
-  if (!target.has_filename()) target = target.parent_path();  // "name/"
-  if (is_present(target) && !is_present(target / "config.json") &&
-      !(is_folder(target) && fs::is_empty(target, failed))) {
-    return bad_input(target.string() + " exists and is not a model folder; name another one");
-  }
-  return target;
 }
 
 }  // namespace
@@ -197,12 +154,7 @@ Result<ModelFolder> load_model_folder(const fs::path& dir) {
 }
 
 Result<void> check_model_target(const fs::path& dir) {
-  TW_ASSIGN(const fs::path target, resolve_target(dir));
-  std::error_code failed;
-  fs::create_directories(target.parent_path(), failed);
-  if (failed)
-    return io_error("cannot make " + target.parent_path().string() + ": " + failed.message());
-  return check_writable(target);
+  return check_folder_target(dir, kModelKind);
 }
 
 Result<void> save_model_folder(const fs::path& dir, const ModelConfig& config,
@@ -211,15 +163,9 @@ Result<void> save_model_folder(const fs::path& dir, const ModelConfig& config,
   TW_CHECK(weights.manifest().tensors == weights_layout(config).tensors &&
                weights.manifest().dtype == config.dtype,
            "weights of another layout than the config's");
-  TW_ASSIGN(const fs::path target, resolve_target(dir));
-  std::error_code failed;
-  const fs::path beside = target.parent_path() / ("." + target.filename().string() + ".partial-" +
-                                                  std::to_string(::getpid()));
-  fs::remove_all(beside, failed);
-  auto saved = write_folder(beside, config, tokenizer, weights, options);
-  if (saved.ok()) saved = move_into_place(beside, target);
-  if (!saved.ok()) fs::remove_all(beside, failed);
-  return saved;
+  return replace_folder(dir, kModelKind, [&](const fs::path& beside) {
+    return write_folder(beside, config, tokenizer, weights, options);
+  });
 }
 
 }  // namespace tracewise

@@ -49,6 +49,29 @@ at::Tensor pack(const at::Tensor& weight) {
   return packed;
 }
 
+// B [depth, columns] in the layout of multiply().
+at::Tensor pack_rows(const at::Tensor& b) {
+  at::Tensor packed = at::empty({kernels::packed_size(b.size(1), b.size(0))}, b.options());
+  table().pack_rows(data(b), b.size(0), b.size(1), data(packed));
+  return packed;
+}
+
+// a^T b: [N, m], [N, n] -> [m, n]
+at::Tensor multiply_transposed(const at::Tensor& a, const at::Tensor& b) {
+  const int64_t m = a.size(1);
+  at::Tensor c = at::zeros({m, b.size(1)}, a.options());
+  at::parallel_for(0, m, kRowGrain, [&](int64_t begin, int64_t end) {
+    table().gemm_transposed_a(data(a), data(b), a.size(0), m, b.size(1), begin, end, data(c));
+  });
+  return c;
+}
+
+// The same for few columns of b, of which whole lanes alone are fast.
+at::Tensor multiply_narrow(const at::Tensor& a, const at::Tensor& b) {
+  if (b.size(1) % kernels::kLanes == 0) return multiply_transposed(a, b);
+  return multiply_transposed(b, a).t().contiguous();
+}
+
 // A projection without bias passes an empty one: autograd takes no undefined inputs.
 struct LinearFunction : Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
@@ -62,19 +85,44 @@ struct LinearFunction : Function<LinearFunction> {
     const at::Tensor& x = saved[0];
     const at::Tensor& weight = saved[1];
     const at::Tensor dy = gradients[0].contiguous();
-    const int64_t out = weight.size(0);
-    const int64_t in = weight.size(1);
-
-    at::Tensor packed = at::empty({kernels::packed_size(in, out)}, weight.options());
-    table().pack_rows(data(weight), out, in, data(packed));
-    at::Tensor dx = multiply(dy, packed, {}, in);
-
-    at::Tensor dweight = at::zeros_like(weight);
-    at::parallel_for(0, out, kRowGrain, [&](int64_t begin, int64_t end) {
-      table().gemm_transposed_a(data(dy), data(x), x.size(0), out, in, begin, end, data(dweight));
-    });
-    at::Tensor dbias = ctx->needs_input_grad(2) ? dy.sum(0) : at::Tensor();
+    at::Tensor dx, dweight, dbias;
+    if (ctx->needs_input_grad(0)) dx = multiply(dy, pack_rows(weight), {}, weight.size(1));
+    if (ctx->needs_input_grad(1)) dweight = multiply_transposed(dy, x);
+    if (ctx->needs_input_grad(2)) dbias = dy.sum(0);
     return {dx, dweight, dbias};
+  }
+};
+
+// With W = W0 + s B A and dW = dy^T x, dA = s B^T dW = s (dy B)^T x and dB = s dW A^T =
+// s dy^T (x A^T): nothing of W's size is computed for them. In x's dtype, like all gradients.
+struct LowRankFunction : Function<LowRankFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                            const at::Tensor& bias, const at::Tensor& a, const at::Tensor& b,
+                            double scale) {
+    ctx->save_for_backward({x, weight, a, b});
+    ctx->saved_data["scale"] = scale;
+    if (on_kernels(x)) return multiply(x, pack(weight), bias, weight.size(0));
+    return at::linear(x, weight, bias.numel() > 0 ? std::optional(bias) : std::nullopt);
+  }
+
+  static Tensors backward(AutogradContext* ctx, Tensors gradients) {
+    const Tensors saved = ctx->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1];
+    const at::Tensor dy = gradients[0].contiguous();
+    const double scale = ctx->saved_data["scale"].toDouble();
+    at::Tensor dx, da, db;
+    if (on_kernels(x)) {
+      if (ctx->needs_input_grad(0)) dx = multiply(dy, pack_rows(weight), {}, weight.size(1));
+      const int64_t rank = saved[2].size(0);
+      da = multiply_narrow(x, multiply(dy, pack_rows(saved[3]), {}, rank)).t().contiguous();
+      db = multiply_narrow(dy, multiply(x, pack(saved[2]), {}, rank));
+    } else {
+      const at::Tensor a = saved[2].to(x.scalar_type()), b = saved[3].to(x.scalar_type());
+      if (ctx->needs_input_grad(0)) dx = dy.matmul(weight);
+      da = dy.matmul(b).t().matmul(x).to(at::kFloat);
+      db = dy.t().matmul(x.matmul(a.t())).to(at::kFloat);
+    }
+    return {dx, {}, {}, da.mul_(scale), db.mul_(scale), {}};
   }
 };
 
@@ -253,11 +301,23 @@ void freeze(LinearWeight& weight) {
   if (on_kernels(weight.weight)) weight.packed = pack(weight.weight.detach());
 }
 
+at::Tensor merged(const LowRank& l) {
+  // The scale goes into b, so that what is added is one rounded product whoever adds it.
+  const at::Tensor b = l.b * l.scale;
+  const at::Tensor sum =
+      on_kernels(b) ? multiply(b, pack_rows(l.a), {}, l.a.size(1)) : b.matmul(l.a);
+  return (l.base.to(at::kFloat) + sum).to(l.base.scalar_type());
+}
+
 at::Tensor linear(const at::Tensor& x, const LinearWeight& w) {
+  const auto bias = [&] { return w.bias.defined() ? w.bias : at::empty({0}, x.options()); };
+  if (w.low_rank && needs_gradient(w.low_rank->a)) {
+    return LowRankFunction::apply(x.contiguous(), w.weight, bias(), w.low_rank->a, w.low_rank->b,
+                                  w.low_rank->scale);
+  }
   if (!on_kernels(x)) return at::linear(x, w.weight, w.bias);
   if (needs_gradient(w.weight) || needs_gradient(x))
-    return LinearFunction::apply(x.contiguous(), w.weight,
-                                 w.bias.defined() ? w.bias : at::empty({0}, x.options()));
+    return LinearFunction::apply(x.contiguous(), w.weight, bias());
   return multiply(x.contiguous(), w.packed.defined() ? w.packed : pack(w.weight), w.bias,
                   w.weight.size(0));
 }

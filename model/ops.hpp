@@ -6,22 +6,37 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace tracewise::ops {
 
+// What an adapter makes of a projection: its weight is base + scale * b a.
+struct LowRank {
+  at::Tensor base;  // [out, in], frozen
+  at::Tensor a;     // [rank, in] fp32
+  at::Tensor b;     // [out, rank] fp32
+  double scale = 0;
+};
+
 // A projection's parameters. `packed` is the kernel layout of a frozen weight (freeze()); without
 // it the weight is packed at each use.
 struct LinearWeight {
-  at::Tensor weight;  // [out, in]
-  at::Tensor bias;    // [out], or undefined
-  at::Tensor packed;  // fp32, or undefined
+  at::Tensor weight;                     // [out, in]
+  at::Tensor bias;                       // [out], or undefined
+  at::Tensor packed;                     // fp32, or undefined
+  std::optional<LowRank> low_rank = {};  // of which `weight` is the sum; linear() trains a and b
 };
+
+// The sum, [out, in], in the base's dtype: added in fp32, then rounded. On the CPU the same bits
+// for any number of threads, so whoever has base, a and b computes with the same weights.
+at::Tensor merged(const LowRank& low_rank);
 
 // Packs the weight for inference. Must be called again whenever the weight changes.
 void freeze(LinearWeight& weight);
 
-// [N, in] -> [N, out]
+// [N, in] -> [N, out]. With `low_rank` its gradient reaches x, a and b, without one of the whole
+// weight's size.
 at::Tensor linear(const at::Tensor& x, const LinearWeight& weight);
 
 // x / sqrt(mean(x^2) + eps) * weight over the last dimension; any leading shape.

@@ -13,11 +13,15 @@
 namespace tracewise {
 
 WeightsManifest weights_layout(const ModelConfig& config) {
-  TW_CHECK(config.dtype == "F32" || config.dtype == "BF16", "dtype of weights: " + config.dtype);
-  const uint64_t item_bytes = config.dtype == "F32" ? 4 : 2;
+  return layout_of(parameter_specs(config), config.dtype);
+}
+
+WeightsManifest layout_of(std::vector<ParameterSpec> specs, const std::string& dtype) {
+  TW_CHECK(dtype == "F32" || dtype == "BF16", "dtype of weights: " + dtype);
+  const uint64_t item_bytes = dtype == "F32" ? 4 : 2;
   WeightsManifest manifest;
-  manifest.dtype = config.dtype;
-  for (ParameterSpec& spec : parameter_specs(config)) {
+  manifest.dtype = dtype;
+  for (ParameterSpec& spec : specs) {
     uint64_t bytes = item_bytes;
     for (const int64_t size : spec.shape) bytes *= static_cast<uint64_t>(size);
     manifest.tensors.push_back(

@@ -146,6 +146,8 @@ int cmd_eval(const Args& args) {
   Options options;
   add_config_options(app, source);
   add_key_option(app, source, "--model", "model.dir", "DIR", "Hugging Face folder");
+  add_key_option(app, source, "--adapter", "lora.adapter", "DIR",
+                 "adapter (PEFT folder) that is added to the model");
   add_key_option(app, source, "--data", "data.eval_prompts", "FILE", "prompts, JSON lines");
   add_key_option(app, source, "--samples", "eval.samples", "K", "rollouts of each prompt");
   add_key_option(app, source, "--seed", "run.seed", "N", "of the sampling");

@@ -162,6 +162,8 @@ int cmd_generate(const Args& args) {
       ->type_name("TEXT");
   add_config_options(app, source);
   add_key_option(app, source, "--model", "model.dir", "DIR", "Hugging Face folder");
+  add_key_option(app, source, "--adapter", "lora.adapter", "DIR",
+                 "adapter (PEFT folder) that is added to the model");
   add_key_option(app, source, "--dtype", "model.dtype", "DTYPE", "stored, float32 or bfloat16");
   add_key_option(app, source, "--temperature", "sampling.temperature", "T", "0 is greedy");
   add_key_option(app, source, "--top-k", "sampling.top_k", "K", "likeliest tokens kept; 0: all");

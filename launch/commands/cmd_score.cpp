@@ -118,6 +118,7 @@ Result<void> score(Scorer& scorer, const Sequences& sequences, int64_t batch_tok
 
 struct Options {
   std::string model_dir;
+  std::string adapter_dir;
   std::string in_file;
   std::string dtype = "stored";
   ScorerOptions scorer;
@@ -128,6 +129,7 @@ Result<void> run(const Options& options) {
   if (options.dtype != "stored") {
     cast_model(model, options.dtype == "float32" ? ModelDtype::kFloat32 : ModelDtype::kBfloat16);
   }
+  if (!options.adapter_dir.empty()) TW_TRY(merge_adapter_folder(model, options.adapter_dir));
   TW_ASSIGN(const Sequences sequences, read_input(options.in_file, model.config));
   // Only now, so that a signal while input is awaited ends the program at once.
   const std::stop_token stop = stop_on_signals();
@@ -146,6 +148,8 @@ int cmd_score(const Args& args) {
   Options options;
   options.scorer.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   app.add_option("--model", options.model_dir, "Hugging Face folder")->required()->type_name("DIR");
+  app.add_option("--adapter", options.adapter_dir, "add this adapter (PEFT folder) to the weights")
+      ->type_name("DIR");
   app.add_option("--in", options.in_file, "read this file instead of standard input")
       ->type_name("FILE");
   app.add_option("--dtype", options.dtype, "compute in stored (default), float32 or bfloat16")

@@ -161,6 +161,8 @@ int cmd_trace(const Args& args) {
   Options options;
   add_config_options(app, source);
   add_key_option(app, source, "--model", "model.dir", "DIR", "Hugging Face folder");
+  add_key_option(app, source, "--adapter", "lora.adapter", "DIR",
+                 "adapter (PEFT folder) that is added to the model");
   add_key_option(app, source, "--data", "data.prompts", "FILE", "prompts, JSON lines");
   add_key_option(app, source, "--seed", "run.seed", "N", "of the sampling");
   auto* prompt =

@@ -50,7 +50,7 @@ struct Run {
   uint64_t state() const {
     const auto folder = RunFolder::open(dir.path()).value();
     const auto checkpoint = folder->newest_checkpoint(nullptr).value();
-    return std::stoull(read_file(checkpoint->model() / "state", 100).value());
+    return std::stoull(read_file(checkpoint->dir / "model/state", 100).value());
   }
   std::unique_ptr<Database> database() const {
     return Database::open(dir.path() / "run.db", Database::Mode::kReadOnly).value();

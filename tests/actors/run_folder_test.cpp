@@ -99,7 +99,7 @@ TEST_CASE("a checkpoint comes back with its state and the newest one is found") 
   CHECK(newest->state.seed == 0xffffffffffffffffu);
   REQUIRE(newest->state.batches.size() == 1);
   CHECK(newest->state.batches[0].groups == std::vector<GroupKey>{{319, 0}, {320, 2}});
-  CHECK(fs::exists(newest->model() / "model.safetensors"));
+  CHECK(fs::exists(newest->dir / "model/model.safetensors"));
   CHECK(fs::exists(newest->optimizer()));
 }
 

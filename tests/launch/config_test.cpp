@@ -143,6 +143,8 @@ TEST_CASE("a config with every key changed is written as TOML that reads back to
   config.group.advantage.gamma = 1;
   config.group.advantage.length_penalty = 0;
   config.group.min_good_rollouts = 2;
+  config.lora.dropout = 0;
+  config.lora.targets = {"v_proj", "q_proj"};
   const TomlFile plain(config_toml(config, false));
   CHECK(same(loaded(plain.source()), config));
   const TomlFile commented(config_toml(config, true));
@@ -337,6 +339,57 @@ TEST_CASE("keys that contradict each other are refused together") {
   CHECK_FALSE(refused({{}, {"loss.step_dpo_weight=0.1", "preference.max_pairs=0"}}).empty());
   CHECK_FALSE(refused({{}, {"engine.block_tokens=17"}}).empty());
   CHECK_FALSE(refused({{}, {"eval.at_seconds=[2, 1]"}}).empty());
+}
+
+TEST_CASE("keys of an adapter that say nothing, or ask for what is not done, are refused") {
+  CHECK(refused({{}, {"lora.rank=8", "lora.dropout=0.1"}}) ==
+        "--set: lora.dropout = 0.1: an adapter is trained without dropout, because the learner's "
+        "log-probabilities must be those that its tokens were sampled with");
+  CHECK(refused({{}, {"lora.rank=8", "lora.targets=[\"q_proj\", \"dwn_proj\"]"}})
+            .ends_with("there is no module 'dwn_proj'; did you mean down_proj?"));
+  CHECK(
+      refused({{}, {"lora.rank=8", "lora.targets=[\"embed_tokens\"]"}})
+          .ends_with("there is no module 'embed_tokens'; there are q_proj, k_proj, v_proj, o_proj, "
+                     "gate_proj, up_proj, down_proj"));
+  CHECK(refused({{}, {"lora.rank=8", "lora.targets=[\"q_proj\", \"q_proj\"]"}})
+            .ends_with("'q_proj' is there twice"));
+  for (const char* key : {"lora.alpha=8", "lora.rslora=true", "lora.targets=[\"q_proj\"]"}) {
+    CHECK_THAT(refused({{}, {key}}),
+               Catch::Contains("means nothing without lora.rank or lora.adapter"));
+  }
+}
+
+TEST_CASE("an adapter's keys are completed, or compared with the folder that it starts from") {
+  CHECK(adapter_config(loaded({{}, {}}).lora)->rank == 0);
+  const auto plain = adapter_config(loaded({{}, {"lora.rank=8"}}).lora);
+  REQUIRE(plain.ok());
+  CHECK(plain->alpha == 8);
+  CHECK(plain->scale() == 1);
+  CHECK(plain->targets.size() == 7);
+  // In a layer's order, whatever that of the key.
+  const auto some = adapter_config(
+      loaded({{}, {"lora.rank=4", "lora.alpha=16", "lora.targets=[\"up_proj\", \"q_proj\"]"}})
+          .lora);
+  REQUIRE(some.ok());
+  CHECK(*some == AdapterConfig{4, 16, false, {"q_proj", "up_proj"}});
+
+  const std::string folder = std::string(TRACEWISE_TEST_DATA) + "/adapters/llama_all";
+  const auto from = [&](std::vector<std::string> sets) {
+    sets.push_back("lora.adapter=" + folder);
+    return adapter_config(loaded({{}, sets}).lora);
+  };
+  REQUIRE(from({}).ok());
+  CHECK(from({})->rank == 3);
+  CHECK(from({})->alpha == 4.5);
+  CHECK(from({"lora.rank=3", "lora.alpha=4.5"}).ok());
+  for (const char* other :
+       {"lora.rank=4", "lora.alpha=9", "lora.rslora=true", "lora.targets=[\"q_proj\"]"}) {
+    const auto refusal = from({other});
+    REQUIRE_FALSE(refusal.ok());
+    const std::string key(other, std::string_view(other).find('='));
+    CHECK(refusal.error().message == key + " is not that of the adapter in " + folder +
+                                         "; leave it out to take the adapter's");
+  }
 }
 
 TEST_CASE("groups that could not be sent between nodes are refused when the config is read") {

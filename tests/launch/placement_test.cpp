@@ -174,6 +174,29 @@ TEST_CASE("memory counts weights, cache and what the learner keeps") {
   CHECK(estimate_memory(config, model, {1, 0, 0}, false).kv_cache == 7 * 3 * 16 * 16);
 }
 
+TEST_CASE("memory of an adapter counts the base once, the sums, and A and B with their states") {
+  Config config;
+  config.engine.block_tokens = 16;
+  config.engine.kv_blocks = 5;
+  config.trainer.loss.kl_beta = 0.1f;  // needs no weights of its own
+  ModelConfig model = tiny_model("BF16");
+  model.adapter = {3, 3, false, {"q_proj", "up_proj"}};
+  const int64_t base = 348 * 2, sums = 2 * (16 + 32) * 2;
+  const int64_t factors = 2 * 3 * ((4 + 4) + (4 + 8)) * 4;
+  const MemoryEstimate node = estimate_memory(config, model, {2, 0, 0}, false);
+  CHECK(node.weights == base + 2 * 2 * (factors + sums));
+  const MemoryEstimate head = estimate_memory(config, model, {0, 1, 1}, true);
+  CHECK(head.weights == base);
+  // A and B, their gradient, the version that is sent; both moments.
+  CHECK(head.optimizer == sums + 3 * factors + 2 * factors);
+  // On a GPU the base is there too.
+  config.engine.device = config.trainer.device = "cuda:0";
+  CHECK(estimate_memory(config, model, {2, 0, 0}, false).weights ==
+        base + 2 * (base + 2 * (factors + sums)));
+  CHECK(estimate_memory(config, model, {}, true).optimizer == base + sums + 5 * factors);
+  CHECK(checkpoint_bytes(model) == 3 * factors);
+}
+
 TEST_CASE("a placement is shown as a table with the commands, and as JSON") {
   const Placement placement =
       placed({"cluster.topology=local", "cluster.head.port=4000",

@@ -76,8 +76,13 @@ inline Commit commit() { return {5, 6, {key(), {43, 0}}, {metric(), {"train/lr",
 inline TensorEntry tensor_entry() { return {"model.norm.weight", {3, 2}, 64, 24}; }
 
 inline WeightsManifest weights_manifest() {
-  return {
-      6, 2, "F32", 88, 0x0123456789abcdefu, {{"lm_head.weight", {4, 4}, 0, 64}, tensor_entry()}};
+  return {6,
+          2,
+          "F32",
+          88,
+          0x0123456789abcdefu,
+          0xfedcba9876543210u,
+          {{"lm_head.weight", {4, 4}, 0, 64}, tensor_entry()}};
 }
 
 inline WeightsPlace weights_place() {
