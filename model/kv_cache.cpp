@@ -2,9 +2,11 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 #include "model/kernels/kernels.hpp"
 
@@ -19,6 +21,17 @@ bool uses_panels(const ModelConfig& config, at::Device device) {
 
 int64_t key_floats(int64_t head_dim) { return kernels::key_panel_size(head_dim); }
 int64_t value_floats(int64_t head_dim) { return kernels::value_panel_size(head_dim); }
+
+// Zeros whose pages take no memory before they are written to: most runs use a part of their cache.
+at::Tensor untouched_zeros(at::IntArrayRef shape, at::TensorOptions options) {
+  if (!options.device().is_cpu()) return at::zeros(shape, options);
+  const size_t bytes = c10::multiply_integers(shape) * options.dtype().itemsize();
+  if (bytes == 0) return at::zeros(shape, options);
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  return at::from_blob(
+      memory, shape, [bytes](void* p) { ::munmap(p, bytes); }, options);
+}
 
 // Slots 0 .. tokens of a block table.
 std::vector<int64_t> slots_of(const PagedChunk& chunk, int64_t begin, int64_t end,
@@ -40,14 +53,16 @@ KvCache::KvCache(const ModelConfig& config, int64_t blocks, int64_t block_tokens
   TW_CHECK(block_tokens % kLanes == 0, "a cache block holds a multiple of 16 tokens");
   if (panels_) {
     const int64_t panels = blocks * (block_tokens / kLanes);
-    keys_ = at::zeros({config.layers, panels, kv_heads_, key_floats(head_dim_)}, at::kFloat);
-    values_ = at::zeros({config.layers, panels, kv_heads_, value_floats(head_dim_)}, at::kFloat);
+    keys_ = untouched_zeros({config.layers, panels, kv_heads_, key_floats(head_dim_)}, at::kFloat);
+    values_ =
+        untouched_zeros({config.layers, panels, kv_heads_, value_floats(head_dim_)}, at::kFloat);
   } else {
     const auto options = at::TensorOptions()
                              .dtype(config.dtype == "F32" ? at::kFloat : at::kBFloat16)
                              .device(device);
-    keys_ = at::zeros({config.layers, blocks * block_tokens, kv_heads_, head_dim_}, options);
-    values_ = at::zeros_like(keys_);
+    const std::vector<int64_t> shape = {config.layers, blocks * block_tokens, kv_heads_, head_dim_};
+    keys_ = untouched_zeros(shape, options);
+    values_ = untouched_zeros(shape, options);
   }
 }
 
