@@ -1,5 +1,7 @@
 #include "launch/memory_estimate.hpp"
 
+#include <algorithm>
+
 #include "launch/weights_placement.hpp"
 #include "model/adapter.hpp"
 #include "model/file_io.hpp"
@@ -9,6 +11,8 @@ namespace {
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
 constexpr int64_t kFloatBytes = 4;
+constexpr int64_t kHeadBytes = int64_t{64} << 20;      // of logits that are there at once
+constexpr int64_t kProgramBytes = int64_t{240} << 20;  // resident after the start, measured
 
 int64_t elements(const ParameterSpec& spec) {
   int64_t size = 1;
@@ -34,6 +38,40 @@ int64_t adapted(const ModelConfig& model) {
       all += spec.name.ends_with("." + module + ".weight") ? elements(spec) : 0;
   }
   return all;
+}
+
+// What a backward pass finds again, in fp32 elements a token of a layer: the layer's input, both
+// norms' outputs, the sum between; q, k, v and the heads' output; gate, up and their product. In
+// bf16 as many bytes: its norms, rotations and products keep fp32 copies.
+int64_t layer_elements(const ModelConfig& m) {
+  return 4 * m.width + 2 * (m.heads + m.kv_heads) * m.head_dim + 3 * m.mlp_width;
+}
+
+int64_t batch_rollouts(const RunOptions& run) {
+  return static_cast<int64_t>(run.groups_per_batch) * run.group_size;
+}
+
+int64_t activation_bytes(const Config& config, const ModelConfig& model, int64_t longest) {
+  const int64_t batch = batch_rollouts(config.run) * longest;
+  const int64_t tokens = std::min(batch, std::max(config.trainer.micro_batch_tokens, longest));
+  const int64_t layer = tokens * layer_elements(model) * kFloatBytes;
+  const int64_t kept = config.trainer.activation_checkpointing
+                           ? layer + tokens * model.width * model.layers * kFloatBytes
+                           : layer * model.layers;
+  // A layer's gradients, and the head's rows with theirs.
+  return kept + 2 * layer + 3 * kHeadBytes;
+}
+
+// Blocks of a generator that are ever written to: the cache takes no memory for others.
+int64_t used_kv_tokens(const Config& config, int64_t longest) {
+  const EngineOptions& engine = config.engine;
+  const int64_t blocks = (longest + engine.block_tokens - 1) / engine.block_tokens + 1;
+  const int64_t in_flight =
+      batch_rollouts(config.run) * (1 + static_cast<int64_t>(config.run.max_staleness));
+  const int64_t sequences =
+      std::min<int64_t>(engine.max_sequences, in_flight / config.run.generators + 1);
+  const int64_t used = sequences * blocks;
+  return (engine.kv_blocks > 0 ? std::min(engine.kv_blocks, used) : used) * engine.block_tokens;
 }
 
 }  // namespace
@@ -89,6 +127,19 @@ MemoryEstimate estimate_memory(const Config& config, const ModelConfig& model, c
   const int64_t ranks = 1 + int64_t{all_seats(config.cluster).ranks};
   estimate.optimizer = copies * sent + sums + base_copy(config.trainer.device) +
                        states * kFloatBytes * elements(trained(model)) / ranks;
+  return estimate;
+}
+
+MemoryEstimate estimate_training(const Config& config, const ModelConfig& model,
+                                 int64_t longest_prompt) {
+  const Seats seats{config.run.generators, config.run.tracers, config.run.builders, 0};
+  MemoryEstimate estimate = estimate_memory(config, model, seats, true);
+  const int64_t longest = longest_prompt + config.run.sampling.max_new_tokens;
+  const int64_t element = model.dtype == "F32" ? kFloatBytes : 2;
+  estimate.kv_cache = config.run.generators * used_kv_tokens(config, longest) * 2 * model.layers *
+                      model.kv_heads * model.head_dim * element;
+  estimate.activations = activation_bytes(config, model, longest);
+  estimate.program = kProgramBytes;
   return estimate;
 }
 
