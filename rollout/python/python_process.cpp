@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include <cstring>
 #include <vector>
 
+#include "messages/check.hpp"
 #include "rollout/python/scripts.hpp"
 
 namespace tracewise {
@@ -28,6 +30,7 @@ static_assert(std::endian::native == std::endian::little,
 
 constexpr uint32_t kMaxReplyBytes = uint32_t{64} << 20;
 constexpr size_t kPrintedBytes = 2048;
+constexpr std::chrono::milliseconds kKillLimit{10'000};
 constexpr int kChannel = 3, kScript = 4;  // descriptors in the child
 
 std::string last_error() { return std::strerror(errno); }
@@ -120,8 +123,9 @@ PythonProcess::~PythonProcess() { (void)end(); }
 
 Result<void> PythonProcess::start() {
   if (runs()) return {};
-  TW_TRY(launch());
-  auto ready = exchange(options_.setup, std::chrono::steady_clock::now() + options_.start_limit);
+  const TimePoint deadline = std::chrono::steady_clock::now() + options_.start_limit;
+  TW_TRY(launch(deadline));
+  auto ready = exchange(options_.setup, deadline);
   if (!ready.ok()) (void)end();
   return ready.ok() ? Result<void>() : ready.error();
 }
@@ -131,7 +135,7 @@ Result<std::string> PythonProcess::call(std::string_view request, std::chrono::m
   return exchange(request, std::chrono::steady_clock::now() + limit);
 }
 
-Result<void> PythonProcess::launch() {
+Result<void> PythonProcess::launch(TimePoint deadline) {
   int channel[2], output[2], failure[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0)
     return io_error("no socket for Python: " + last_error());
@@ -159,19 +163,24 @@ Result<void> PythonProcess::launch() {
   if (pid == 0) become(image);
   ::setpgid(pid, pid);  // both sides do, so that it is done before either goes on
   tells.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    pid_ = pid;
+    process_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    TW_CHECK(static_cast<bool>(process_), "a child of ours has no pidfd");
+    if (aborted_) ::kill(-pid_, SIGKILL);
+  }
+  // What became of it: nothing where it runs, else why not.
+  pollfd fd{told.get(), POLLIN, 0};
+  int ready = 0;
+  while ((ready = ::poll(&fd, 1, milliseconds_until(deadline))) < 0 && errno == EINTR) {
+  }
+  if (ready == 0)
+    return fail(ErrorClass::kDeadline, "the Python interpreter " + interpreter + " takes too long");
   int code = 0;
-  ssize_t got = 0;
-  while ((got = ::read(told.get(), &code, sizeof code)) < 0 && errno == EINTR) {
-  }
-  if (got == sizeof code) {
-    ::waitpid(pid, nullptr, 0);
-    return io_error("the Python interpreter " + interpreter +
-                    " cannot be started: " + std::strerror(code));
-  }
-  const std::lock_guard lock(mutex_);
-  pid_ = pid;
-  if (aborted_) ::kill(-pid_, SIGKILL);
-  return {};
+  if (::read(told.get(), &code, sizeof code) != sizeof code) return {};
+  return fail(ErrorClass::kIo, "the Python interpreter " + interpreter +
+                                   " cannot be started: " + std::strerror(code));
 }
 
 Result<std::string> PythonProcess::exchange(std::string_view request, TimePoint deadline) {
@@ -234,18 +243,16 @@ Result<void> PythonProcess::wait(short events, TimePoint deadline) {
     const int ready = ::poll(fds, output_ ? 2 : 1, limit);
     if (ready > 0 && fds[1].revents != 0 && output_) listen();
     if (ready > 0 && fds[0].revents != 0) return {};
-    if (ready == 0 && limit == 0)
-      return fail(ErrorClass::kDeadline, "no reply from Python in time");
+    if (limit == 0) return fail(ErrorClass::kDeadline, "no reply from Python in time");
   }
 }
 
 void PythonProcess::listen() {
-  std::array<char, 4096> part;
-  ssize_t got = 0;
-  while ((got = ::read(output_.get(), part.data(), part.size())) > 0) {
-    printed_.append(part.data(), static_cast<size_t>(got));
-    if (printed_.size() > 2 * kPrintedBytes) printed_.erase(0, printed_.size() - kPrintedBytes);
-  }
+  // A pipe's worth and no more: the other side may print for ever.
+  std::array<char, 65536> part;
+  const ssize_t got = ::read(output_.get(), part.data(), part.size());
+  if (got > 0) printed_.append(part.data(), static_cast<size_t>(got));
+  if (printed_.size() > kPrintedBytes) printed_.erase(0, printed_.size() - kPrintedBytes);
   if (got == 0) output_.reset();  // closed by the other side
 }
 
@@ -262,7 +269,6 @@ Error PythonProcess::ended() {
 Error PythonProcess::fail(ErrorClass error_class, const std::string& what) {
   (void)end();
   if (output_) listen();
-  if (printed_.size() > kPrintedBytes) printed_.erase(0, printed_.size() - kPrintedBytes);
   const size_t last = printed_.find_last_not_of(" \r\n");
   printed_.erase(last == std::string::npos ? 0 : last + 1);
   return {error_class, printed_.empty() ? what : what + "; it printed: " + printed_};
@@ -275,9 +281,14 @@ int PythonProcess::end() {
   if (pid_ < 0) return 0;
   int status = 0;
   ::kill(-pid_, SIGKILL);
-  while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  // The kernel may hold one that was killed (dead network disk): it is left to init then.
+  pollfd fd{process_.get(), POLLIN, 0};
+  const TimePoint deadline = std::chrono::steady_clock::now() + kKillLimit;
+  while (::poll(&fd, 1, milliseconds_until(deadline)) < 0 && errno == EINTR) {
   }
+  (void)::waitpid(pid_, &status, WNOHANG);
   pid_ = -1;
+  process_.reset();
   channel_.reset();
   return status;
 }

@@ -62,7 +62,7 @@ class PythonProcess {
   void abort();
 
  private:
-  Result<void> launch();
+  Result<void> launch(TimePoint deadline);
   bool runs();
   Result<std::string> exchange(std::string_view request, TimePoint deadline);
   Result<void> send(std::string_view request, TimePoint deadline);
@@ -77,6 +77,7 @@ class PythonProcess {
   std::mutex mutex_;  // of pid_, which abort() reads
   pid_t pid_ = -1;    // -1: reaped
   std::atomic<bool> aborted_ = false;
+  Fd process_;  // pidfd
   Fd channel_, output_;
   std::string printed_;  // the last of it
 };

@@ -168,6 +168,18 @@ TEST_CASE("a Python function that hangs is killed with what it started") {
   CHECK(function("fine").reward == 1.0f);
 }
 
+TEST_CASE("a Python function that prints for ever is killed in time") {
+  Function function(
+      "def reward(response):\n"
+      "  while response == 'talk': print('x' * 1000, flush=True)\n"
+      "  return 1\n",
+      {.timeout_ms = 300, .calls = 1});
+  const Verdict verdict = function("talk");
+  CHECK(verdict.failure.failure_class == FailureClass::kVerifierTimeout);
+  CHECK(verdict.failure.message.size() < 2200);
+  CHECK(function("fine").reward == 1.0f);
+}
+
 TEST_CASE("so many Python calls run side by side as were asked for") {
   TempDir dir;
   // Each waits for the other's file.
