@@ -71,8 +71,7 @@ TEST_CASE("an adapter's config is read as PEFT wrote it") {
   CHECK(some->scale() == 1.5);  // 3 / sqrt(4)
 }
 
-TEST_CASE(
-    "an adapter that is saved and read again is the same, and PEFT's keys are in its config",
+TEST_CASE("an adapter that is saved and read again is the same, and PEFT's keys are in its config",
           "[save_adapter]") {
   for (const char* name : {"llama_all", "qwen2_some", "qwen3_attention"}) {
     INFO(name);
