@@ -115,7 +115,11 @@ Result<void> PromptReader::read_chat(const Row& row, const std::string& column, 
     chat_ = std::move(*started);
   }
   auto text = chat_->render(messages.dump(-1, ' ', false, json::error_handler_t::replace));
-  if (!text.ok()) return row.wrong("\"" + column + "\": " + text.error().message);
+  if (!text.ok()) {
+    if (text.error().error_class != ErrorClass::kBadInput) reason_.clear();
+    return Error{text.error().error_class,
+                 row.place + ": \"" + column + "\": " + text.error().message};
+  }
   prompt.text = std::move(*text);
   TW_ASSIGN(prompt.tokens, encode_text(row, column, prompt.text, tokenizer_, false));
   return {};
