@@ -241,9 +241,8 @@ at::Tensor Decoder::checkpointed_hidden(const at::Tensor& tokens, const at::Tens
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) const {
-  return ops::linear(ops::rms_norm(hidden, parameters_->final_norm, config_.norm_eps),
-                     parameters_->head)
-      .to(at::kFloat);
+  return ops::linear_wide(ops::rms_norm(hidden, parameters_->final_norm, config_.norm_eps),
+                          parameters_->head);
 }
 
 std::pair<at::Tensor, at::Tensor> Decoder::head_parameters() const {

@@ -15,12 +15,7 @@ namespace {
 
 using kernels::kLanes;
 
-bool uses_panels(const ModelConfig& config, at::Device device) {
-  return device.is_cpu() && config.dtype == "F32";
-}
-
-int64_t key_floats(int64_t head_dim) { return kernels::key_panel_size(head_dim); }
-int64_t value_floats(int64_t head_dim) { return kernels::value_panel_size(head_dim); }
+constexpr int64_t kTokenGrain = 16;  // tokens whose attention is worth a second thread
 
 // Zeros whose pages take no memory before they are written to: most runs use a part of their cache.
 at::Tensor untouched_zeros(at::IntArrayRef shape, at::TensorOptions options) {
@@ -49,17 +44,17 @@ KvCache::KvCache(const ModelConfig& config, int64_t blocks, int64_t block_tokens
       head_dim_(config.head_dim),
       blocks_(blocks),
       block_tokens_(block_tokens),
-      panels_(uses_panels(config, device)) {
+      panels_(device.is_cpu()) {
   TW_CHECK(block_tokens % kLanes == 0, "a cache block holds a multiple of 16 tokens");
+  const auto options =
+      at::TensorOptions().dtype(config.dtype == "F32" ? at::kFloat : at::kBFloat16).device(device);
   if (panels_) {
     const int64_t panels = blocks * (block_tokens / kLanes);
-    keys_ = untouched_zeros({config.layers, panels, kv_heads_, key_floats(head_dim_)}, at::kFloat);
-    values_ =
-        untouched_zeros({config.layers, panels, kv_heads_, value_floats(head_dim_)}, at::kFloat);
+    keys_ = untouched_zeros({config.layers, panels, kv_heads_, kernels::key_panel_size(head_dim_)},
+                            options);
+    values_ = untouched_zeros(
+        {config.layers, panels, kv_heads_, kernels::value_panel_size(head_dim_)}, options);
   } else {
-    const auto options = at::TensorOptions()
-                             .dtype(config.dtype == "F32" ? at::kFloat : at::kBFloat16)
-                             .device(device);
     const std::vector<int64_t> shape = {config.layers, blocks * block_tokens, kv_heads_, head_dim_};
     keys_ = untouched_zeros(shape, options);
     values_ = untouched_zeros(shape, options);
@@ -87,9 +82,10 @@ void KvCache::copy_blocks(std::span<const std::pair<int32_t, int32_t>> copies) {
   at::parallel_for(0, 2 * layers * rows, 1, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
       const at::Tensor& cache = part % 2 == 0 ? keys_ : values_;
-      const int64_t row = cache.stride(1);
-      float* base =
-          cache.data_ptr<float>() + part / 2 % layers * cache.stride(0) + part / 2 / layers * row;
+      const int64_t row = cache.stride(1) * cache.element_size();  // bytes
+      std::byte* base = static_cast<std::byte*>(cache.data_ptr()) +
+                        part / 2 % layers * cache.stride(0) * cache.element_size() +
+                        part / 2 / layers * row;
       for (const auto& [from, to] : copies)
         std::copy_n(base + from * rows * row, row, base + to * rows * row);
     }
@@ -122,44 +118,37 @@ at::Tensor PagedAttention::attend(int64_t layer, const at::Tensor& q, const at::
                         : attend_slots(layer, q, k, v, window);
 }
 
-at::Tensor PagedAttention::attend_panels(int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                                         const at::Tensor& v, int64_t window) {
-  const kernels::Table& table = kernels::table();
-  const int64_t heads = q.size(1);
-  const int64_t kv_heads = cache_.kv_heads_;
-  const int64_t hd = cache_.head_dim_;
-  const int64_t panels_per_block = cache_.block_tokens_ / kLanes;
-  const at::Tensor layer_keys = cache_.keys_[layer];
-  const at::Tensor layer_values = cache_.values_[layer];
-  float* keys = layer_keys.data_ptr<float>();
-  float* values = layer_values.data_ptr<float>();
-  // Where key position t of a chunk lies: its panel's index, kv head 0.
-  const auto panel_of = [&](const PagedChunk& chunk, int64_t panel) {
-    return chunk.blocks[panel / panels_per_block] * panels_per_block + panel % panels_per_block;
-  };
-  const float* k_data = k.data_ptr<float>();
-  const float* v_data = v.data_ptr<float>();
-  at::parallel_for(0, q.size(0), 64, [&](int64_t begin, int64_t end) {
+template <class T>
+void PagedAttention::write_panels(const kernels::TableOf<T>& table, const LayerPanels<T>& panels,
+                                  const at::Tensor& k, const at::Tensor& v) const {
+  const int64_t kv_heads = cache_.kv_heads_, hd = cache_.head_dim_;
+  const T* const k_data = static_cast<const T*>(k.data_ptr());
+  const T* const v_data = static_cast<const T*>(v.data_ptr());
+  at::parallel_for(0, k.size(0), 64, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
       const PagedChunk& chunk = chunks_[chunk_of_[n]];
       const int64_t t = chunk.context + n - starts_[chunk_of_[n]];
       const int64_t panel = panel_of(chunk, t / kLanes) * kv_heads;
       for (int64_t h = 0; h < kv_heads; ++h) {
         table.write_key(k_data + (n * kv_heads + h) * hd, hd, t % kLanes,
-                        keys + (panel + h) * key_floats(hd));
+                        panels.keys + (panel + h) * kernels::key_panel_size(hd));
         table.write_value(v_data + (n * kv_heads + h) * hd, hd, t % kLanes,
-                          values + (panel + h) * value_floats(hd));
+                          panels.values + (panel + h) * kernels::value_panel_size(hd));
       }
     }
   });
+}
 
-  at::Tensor out = at::empty_like(q);
+template <class T>
+void PagedAttention::read_panels(const kernels::TableOf<T>& table, const LayerPanels<T>& panels,
+                                 const at::Tensor& q, const at::Tensor& out, int64_t window) const {
+  const int64_t heads = q.size(1), kv_heads = cache_.kv_heads_, hd = cache_.head_dim_;
   kernels::TokenAttention all;
   all.heads = heads, all.kv_heads = kv_heads, all.head_dim = hd;
   all.scale = 1.0f / std::sqrt(static_cast<float>(hd));
-  at::parallel_for(0, q.size(0), 16, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, q.size(0), kTokenGrain, [&](int64_t begin, int64_t end) {
     kernels::TokenAttention token = all;
-    std::vector<const float*> key_panels, value_panels;
+    std::vector<const T*> key_panels, value_panels;
     std::vector<float> scratch;
     for (int64_t n = begin; n < end; ++n) {
       const PagedChunk& chunk = chunks_[chunk_of_[n]];
@@ -172,15 +161,41 @@ at::Tensor PagedAttention::attend_panels(int64_t layer, const at::Tensor& q, con
       key_panels.clear(), value_panels.clear();
       for (int64_t p = first / kLanes; p * kLanes < seen; ++p) {
         const int64_t at = panel_of(chunk, p) * kv_heads;
-        key_panels.push_back(keys + at * key_floats(hd));
-        value_panels.push_back(values + at * value_floats(hd));
+        key_panels.push_back(panels.keys + at * kernels::key_panel_size(hd));
+        value_panels.push_back(panels.values + at * kernels::value_panel_size(hd));
       }
       const auto needed = static_cast<size_t>(kernels::attend_scratch_size(token.keys));
       if (scratch.size() < needed) scratch.resize(needed);
       table.attend(token, key_panels.data(), value_panels.data(), scratch.data());
     }
   });
-  return out;
+}
+
+// Where key position 16 * `panel` of a chunk lies: its panel's index, kv head 0.
+int64_t PagedAttention::panel_of(const PagedChunk& chunk, int64_t panel) const {
+  const int64_t per_block = cache_.block_tokens_ / kLanes;
+  return chunk.blocks[panel / per_block] * per_block + panel % per_block;
+}
+
+// Scores and weights are fp32; a bf16 result is rounded once, as ops::packed_attention does.
+at::Tensor PagedAttention::attend_panels(int64_t layer, const at::Tensor& q, const at::Tensor& k,
+                                         const at::Tensor& v, int64_t window) {
+  const at::Tensor queries = q.contiguous().to(at::kFloat);
+  const at::Tensor out = at::empty_like(queries);
+  const auto attend = [&]<class T>(const kernels::TableOf<T>& table) {
+    const auto layer_of = [&](const at::Tensor& cache) {
+      return static_cast<T*>(cache.data_ptr()) + layer * cache.stride(0);
+    };
+    const LayerPanels<T> panels{layer_of(cache_.keys_), layer_of(cache_.values_)};
+    write_panels(table, panels, k.contiguous(), v.contiguous());
+    read_panels(table, panels, queries, out, window);
+  };
+  const kernels::Table& table = kernels::table();
+  if (cache_.keys_.scalar_type() == at::kFloat)
+    attend(table.f32);
+  else
+    attend(table.b16);
+  return out.to(q.scalar_type());
 }
 
 at::Tensor PagedAttention::attend_slots(int64_t layer, const at::Tensor& q, const at::Tensor& k,

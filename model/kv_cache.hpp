@@ -13,6 +13,11 @@
 
 namespace tracewise {
 
+namespace kernels {
+template <class T>
+struct TableOf;
+}
+
 // The memory alone; who owns which block is decided by rollout/block_allocator.
 class KvCache {
  public:
@@ -55,6 +60,19 @@ class PagedAttention final : public Attention {
                            const at::Tensor& v, int64_t window);
   at::Tensor attend_slots(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                           const at::Tensor& v, int64_t window);
+
+  template <class T>
+  struct LayerPanels {
+    T* keys;
+    T* values;
+  };
+  template <class T>
+  void write_panels(const kernels::TableOf<T>& table, const LayerPanels<T>& panels,
+                    const at::Tensor& k, const at::Tensor& v) const;
+  template <class T>
+  void read_panels(const kernels::TableOf<T>& table, const LayerPanels<T>& panels,
+                   const at::Tensor& q, const at::Tensor& out, int64_t window) const;
+  int64_t panel_of(const PagedChunk& chunk, int64_t panel) const;
 
   KvCache& cache_;
   std::vector<PagedChunk> chunks_;

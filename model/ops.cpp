@@ -16,9 +16,20 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using Tensors = torch::autograd::variable_list;
 
+template <class T>
+T* data(const at::Tensor& x) {
+  return static_cast<T*>(x.data_ptr());
+}
+
 float* data(const at::Tensor& x) { return x.data_ptr<float>(); }
 
 const kernels::Table& table() { return kernels::table(); }
+
+// f(the kernels of x's elements), f a template of their type.
+template <class F>
+auto with_kernels(const at::Tensor& x, const F& f) {
+  return x.scalar_type() == at::kFloat ? f(table().f32) : f(table().b16);
+}
 
 bool needs_gradient(const at::Tensor& x) {
   return c10::GradMode::is_enabled() && x.requires_grad();
@@ -26,39 +37,89 @@ bool needs_gradient(const at::Tensor& x) {
 
 constexpr int64_t kRowGrain = 24;  // rows of a product below which no second thread is worth it
 constexpr int64_t kElementGrain = 1 << 15;
+// Rows up to which a product is a matter of reading the weights, and the elements of them for which
+// a second thread is worth it.
+constexpr int64_t kFewRows = 128;
+constexpr int64_t kWeightGrain = 1 << 16;
 
-// y [N, columns] = a [N, depth] * packed, rows shared out over the threads.
+// y [N, columns] = a [N, depth] * packed, shared out over the threads: rows, or, where they are
+// few, columns, so that each weight is read by one thread. y is fp32 where `wide`, else like a.
 at::Tensor multiply(const at::Tensor& a, const at::Tensor& packed, const at::Tensor& bias,
-                    int64_t columns) {
-  const int64_t rows = a.size(0);
-  const int64_t depth = a.size(1);
-  at::Tensor y = at::empty({rows, columns}, a.options());
-  const float* bias_data = bias.defined() && bias.numel() > 0 ? data(bias) : nullptr;
-  at::parallel_for(0, rows, kRowGrain, [&](int64_t begin, int64_t end) {
-    table().gemm(data(a) + begin * depth, depth, data(packed), bias_data, end - begin, depth,
-                 columns, data(y) + begin * columns, columns);
+                    int64_t columns, bool wide = false) {
+  const int64_t rows = a.size(0), depth = a.size(1);
+  at::Tensor y = at::empty({rows, columns}, wide ? a.options().dtype(at::kFloat) : a.options());
+  const bool has_bias = bias.defined() && bias.numel() > 0;
+  with_kernels(a, [&]<class T>(const kernels::TableOf<T>& t) {
+    const T* const bias_data = has_bias ? data<T>(bias) : nullptr;
+    // Rows from `row` on, columns from `column` on, a multiple of kLanes.
+    const auto part = [&](int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
+      const T* const from = data<T>(a) + row * depth;
+      const T* const panels = data<T>(packed) + column * kernels::packed_depth<T>(depth);
+      const T* const some_bias = bias_data == nullptr ? nullptr : bias_data + column;
+      const int64_t to = row * columns + column;
+      if (wide) {
+        t.gemm_wide(from, depth, panels, some_bias, row_end - row, depth, column_end - column,
+                    data<float>(y) + to, columns);
+      } else {
+        t.gemm(from, depth, panels, some_bias, row_end - row, depth, column_end - column,
+               data<T>(y) + to, columns);
+      }
+    };
+    if (rows > kFewRows || columns * depth < kWeightGrain) {
+      at::parallel_for(0, rows, kRowGrain,
+                       [&](int64_t begin, int64_t end) { part(begin, end, 0, columns); });
+      return;
+    }
+    constexpr int64_t kPair = 2 * kernels::kLanes;  // columns that a kernel takes at once
+    at::parallel_for(0, kernels::round_up(columns, kPair) / kPair, 1,
+                     [&](int64_t begin, int64_t end) {
+                       part(0, rows, begin * kPair, std::min(end * kPair, columns));
+                     });
   });
   return y;
 }
 
+// Calls f(first column, their number) for panels of columns, shared out over the threads.
+template <class F>
+void for_panels(int64_t columns, int64_t depth, const F& f) {
+  constexpr int64_t kPanel = kernels::kLanes;
+  at::parallel_for(0, kernels::round_up(columns, kPanel) / kPanel,
+                   kElementGrain / (depth * kPanel) + 1, [&](int64_t begin, int64_t end) {
+                     f(begin * kPanel, std::min(end * kPanel, columns) - begin * kPanel);
+                   });
+}
+
+// W [out, in] in the layout of multiply().
 at::Tensor pack(const at::Tensor& weight) {
-  const int64_t out = weight.size(0);
-  const int64_t in = weight.size(1);
-  at::Tensor packed = at::empty({kernels::packed_size(out, in)}, weight.options());
-  table().pack_transposed(data(weight), out, in, data(packed));
-  return packed;
+  const int64_t out = weight.size(0), in = weight.size(1);
+  return with_kernels(weight, [&]<class T>(const kernels::TableOf<T>& t) {
+    at::Tensor packed = at::empty({kernels::packed_size<T>(out, in)}, weight.options());
+    for_panels(out, in, [&](int64_t column, int64_t columns) {
+      t.pack_transposed(data<T>(weight) + column * in, columns, in,
+                        data<T>(packed) + column * kernels::packed_depth<T>(in));
+    });
+    return packed;
+  });
 }
 
 // B [depth, columns] in the layout of multiply().
 at::Tensor pack_rows(const at::Tensor& b) {
-  at::Tensor packed = at::empty({kernels::packed_size(b.size(1), b.size(0))}, b.options());
-  table().pack_rows(data(b), b.size(0), b.size(1), data(packed));
-  return packed;
+  const int64_t depth = b.size(0), width = b.size(1);
+  return with_kernels(b, [&]<class T>(const kernels::TableOf<T>& t) {
+    at::Tensor packed = at::empty({kernels::packed_size<T>(width, depth)}, b.options());
+    for_panels(width, depth, [&](int64_t column, int64_t columns) {
+      t.pack_rows(data<T>(b) + column, width, depth, columns,
+                  data<T>(packed) + column * kernels::packed_depth<T>(depth));
+    });
+    return packed;
+  });
 }
 
 // a^T b: [N, m], [N, n] -> [m, n]
 at::Tensor multiply_transposed(const at::Tensor& a, const at::Tensor& b) {
   const int64_t m = a.size(1);
+  if (a.scalar_type() != at::kFloat)
+    return multiply(a.t().contiguous(), pack_rows(b), {}, b.size(1));
   at::Tensor c = at::zeros({m, b.size(1)}, a.options());
   at::parallel_for(0, m, kRowGrain, [&](int64_t begin, int64_t end) {
     table().gemm_transposed_a(data(a), data(b), a.size(0), m, b.size(1), begin, end, data(c));
@@ -75,21 +136,21 @@ at::Tensor multiply_narrow(const at::Tensor& a, const at::Tensor& b) {
 // A projection without bias passes an empty one: autograd takes no undefined inputs.
 struct LinearFunction : Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
-                            const at::Tensor& bias) {
+                            const at::Tensor& bias, bool wide) {
     ctx->save_for_backward({x, weight});
-    return multiply(x, pack(weight), bias, weight.size(0));
+    return multiply(x, pack(weight), bias, weight.size(0), wide);
   }
 
   static Tensors backward(AutogradContext* ctx, Tensors gradients) {
     const Tensors saved = ctx->get_saved_variables();
     const at::Tensor& x = saved[0];
     const at::Tensor& weight = saved[1];
-    const at::Tensor dy = gradients[0].contiguous();
+    const at::Tensor dy = gradients[0].to(x.scalar_type()).contiguous();
     at::Tensor dx, dweight, dbias;
     if (ctx->needs_input_grad(0)) dx = multiply(dy, pack_rows(weight), {}, weight.size(1));
     if (ctx->needs_input_grad(1)) dweight = multiply_transposed(dy, x);
     if (ctx->needs_input_grad(2)) dbias = dy.sum(0);
-    return {dx, dweight, dbias};
+    return {dx, dweight, dbias, {}};
   }
 };
 
@@ -111,14 +172,14 @@ struct LowRankFunction : Function<LowRankFunction> {
     const at::Tensor dy = gradients[0].contiguous();
     const double scale = ctx->saved_data["scale"].toDouble();
     at::Tensor dx, da, db;
-    if (on_kernels(x)) {
-      if (ctx->needs_input_grad(0)) dx = multiply(dy, pack_rows(weight), {}, weight.size(1));
+    if (ctx->needs_input_grad(0))
+      dx = on_kernels(x) ? multiply(dy, pack_rows(weight), {}, weight.size(1)) : dy.matmul(weight);
+    if (on_kernels(x) && x.scalar_type() == at::kFloat) {
       const int64_t rank = saved[2].size(0);
       da = multiply_narrow(x, multiply(dy, pack_rows(saved[3]), {}, rank)).t().contiguous();
       db = multiply_narrow(dy, multiply(x, pack(saved[2]), {}, rank));
     } else {
       const at::Tensor a = saved[2].to(x.scalar_type()), b = saved[3].to(x.scalar_type());
-      if (ctx->needs_input_grad(0)) dx = dy.matmul(weight);
       da = dy.matmul(b).t().matmul(x).to(at::kFloat);
       db = dy.t().matmul(x.matmul(a.t())).to(at::kFloat);
     }
@@ -132,10 +193,12 @@ struct RmsNormFunction : Function<RmsNormFunction> {
     const int64_t width = x.size(-1);
     const int64_t rows = x.numel() / width;
     at::Tensor y = at::empty_like(x);
-    at::Tensor rstd = at::empty({rows}, x.options());
-    at::parallel_for(0, rows, kElementGrain / width + 1, [&](int64_t begin, int64_t end) {
-      table().rms_norm(data(x) + begin * width, data(weight), end - begin, width,
-                       static_cast<float>(eps), data(y) + begin * width, data(rstd) + begin);
+    at::Tensor rstd = at::empty({rows}, x.options().dtype(at::kFloat));
+    with_kernels(x, [&]<class T>(const kernels::TableOf<T>& t) {
+      at::parallel_for(0, rows, kElementGrain / width + 1, [&](int64_t begin, int64_t end) {
+        t.rms_norm(data<T>(x) + begin * width, data<T>(weight), end - begin, width,
+                   static_cast<float>(eps), data<T>(y) + begin * width, data(rstd) + begin);
+      });
     });
     ctx->save_for_backward({x, weight, rstd});
     return y;
@@ -151,16 +214,18 @@ struct RmsNormFunction : Function<RmsNormFunction> {
     constexpr int64_t kChunk = 512;
     const int64_t chunks = (rows + kChunk - 1) / kChunk;
     at::Tensor dx = at::empty_like(x);
-    at::Tensor dweight = at::zeros({chunks, width}, x.options());
-    at::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t c = begin; c < end; ++c) {
-        const int64_t row = c * kChunk;
-        table().rms_norm_backward(data(dy) + row * width, data(x) + row * width, data(saved[1]),
-                                  data(saved[2]) + row, std::min(kChunk, rows - row), width,
-                                  data(dx) + row * width, data(dweight) + c * width);
-      }
+    at::Tensor dweight = at::zeros({chunks, width}, x.options().dtype(at::kFloat));
+    with_kernels(x, [&]<class T>(const kernels::TableOf<T>& t) {
+      at::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t c = begin; c < end; ++c) {
+          const int64_t row = c * kChunk;
+          t.rms_norm_backward(data<T>(dy) + row * width, data<T>(x) + row * width,
+                              data<T>(saved[1]), data(saved[2]) + row, std::min(kChunk, rows - row),
+                              width, data<T>(dx) + row * width, data(dweight) + c * width);
+        }
+      });
     });
-    return {dx, dweight.sum(0), {}};
+    return {dx, dweight.sum(0).to(x.scalar_type()), {}};
   }
 };
 
@@ -170,9 +235,11 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Te
   const int64_t head_dim = x.size(2);
   at::Tensor y = at::empty_like(x);
   const int64_t row = heads * head_dim;
-  at::parallel_for(0, x.size(0), kElementGrain / row + 1, [&](int64_t begin, int64_t end) {
-    table().rope(data(x) + begin * row, positions.data_ptr<int64_t>() + begin, data(cos), data(sin),
-                 end - begin, heads, head_dim, sign, data(y) + begin * row);
+  with_kernels(x, [&]<class T>(const kernels::TableOf<T>& t) {
+    at::parallel_for(0, x.size(0), kElementGrain / row + 1, [&](int64_t begin, int64_t end) {
+      t.rope(data<T>(x) + begin * row, positions.data_ptr<int64_t>() + begin, data(cos), data(sin),
+             end - begin, heads, head_dim, sign, data<T>(y) + begin * row);
+    });
   });
   return y;
 }
@@ -193,8 +260,10 @@ struct SwigluFunction : Function<SwigluFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up) {
     ctx->save_for_backward({gate, up});
     at::Tensor y = at::empty_like(gate);
-    at::parallel_for(0, gate.numel(), kElementGrain, [&](int64_t begin, int64_t end) {
-      table().swiglu(data(gate) + begin, data(up) + begin, end - begin, data(y) + begin);
+    with_kernels(gate, [&]<class T>(const kernels::TableOf<T>& t) {
+      at::parallel_for(0, gate.numel(), kElementGrain, [&](int64_t begin, int64_t end) {
+        t.swiglu(data<T>(gate) + begin, data<T>(up) + begin, end - begin, data<T>(y) + begin);
+      });
     });
     return y;
   }
@@ -203,9 +272,11 @@ struct SwigluFunction : Function<SwigluFunction> {
     const at::Tensor dy = gradients[0].contiguous();
     at::Tensor dgate = at::empty_like(saved[0]);
     at::Tensor dup = at::empty_like(saved[1]);
-    at::parallel_for(0, dy.numel(), kElementGrain, [&](int64_t begin, int64_t end) {
-      table().swiglu_backward(data(dy) + begin, data(saved[0]) + begin, data(saved[1]) + begin,
-                              end - begin, data(dgate) + begin, data(dup) + begin);
+    with_kernels(dy, [&]<class T>(const kernels::TableOf<T>& t) {
+      at::parallel_for(0, dy.numel(), kElementGrain, [&](int64_t begin, int64_t end) {
+        t.swiglu_backward(data<T>(dy) + begin, data<T>(saved[0]) + begin, data<T>(saved[1]) + begin,
+                          end - begin, data<T>(dgate) + begin, data<T>(dup) + begin);
+      });
     });
     return {dgate, dup};
   }
@@ -244,22 +315,28 @@ void for_each_head(const at::Tensor& q, const at::Tensor& k, const std::vector<i
   });
 }
 
+// Scores, weights and their gradients are fp32 whatever the tensors are: a bf16 number is one of
+// fp32, and only the results are rounded.
 struct AttentionFunction : Function<AttentionFunction> {
+  static at::Tensor wide(const at::Tensor& x) { return x.to(at::kFloat); }
+
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, const std::vector<int64_t>& starts,
                             int64_t window) {
-    at::Tensor out = at::empty_like(q);
-    at::Tensor lse = at::empty({q.size(0), q.size(1)}, q.options());
+    const at::Tensor wide_q = wide(q), wide_k = wide(k), wide_v = wide(v);
+    const at::Tensor wide_out = at::empty_like(wide_q);
+    at::Tensor lse = at::empty({q.size(0), q.size(1)}, wide_q.options());
     for_each_head(q, k, starts, window,
                   [&](kernels::AttentionHead head, int64_t at_q, int64_t at_kv, int64_t at_lse,
                       float* scratch) {
-                    head.q = data(q) + at_q;
-                    head.k = data(k) + at_kv;
-                    head.v = data(v) + at_kv;
-                    head.out = data(out) + at_q;
+                    head.q = data(wide_q) + at_q;
+                    head.k = data(wide_k) + at_kv;
+                    head.v = data(wide_v) + at_kv;
+                    head.out = data(wide_out) + at_q;
                     head.lse = data(lse) + at_lse;
                     table().causal_attention(head, scratch);
                   });
+    at::Tensor out = wide_out.to(q.scalar_type());
     ctx->save_for_backward({q, k, v, out, lse});
     ctx->saved_data["starts"] = starts;
     ctx->saved_data["window"] = window;
@@ -269,17 +346,16 @@ struct AttentionFunction : Function<AttentionFunction> {
   static Tensors backward(AutogradContext* ctx, Tensors gradients) {
     const Tensors saved = ctx->get_saved_variables();
     const std::vector<int64_t> starts = ctx->saved_data["starts"].toIntVector();
-    const at::Tensor dout = gradients[0].contiguous();
-    at::Tensor dq = at::empty_like(saved[0]);
-    at::Tensor dk = at::zeros_like(saved[1]);
-    at::Tensor dv = at::zeros_like(saved[2]);
-    for_each_head(saved[0], saved[1], starts, ctx->saved_data["window"].toInt(),
+    const at::Tensor q = wide(saved[0]), k = wide(saved[1]), v = wide(saved[2]),
+                     out = wide(saved[3]), dout = wide(gradients[0].contiguous());
+    const at::Tensor dq = at::empty_like(q), dk = at::zeros_like(k), dv = at::zeros_like(v);
+    for_each_head(q, k, starts, ctx->saved_data["window"].toInt(),
                   [&](kernels::AttentionHead head, int64_t at_q, int64_t at_kv, int64_t at_lse,
                       float* scratch) {
-                    head.q = data(saved[0]) + at_q;
-                    head.k = data(saved[1]) + at_kv;
-                    head.v = data(saved[2]) + at_kv;
-                    head.out = data(saved[3]) + at_q;
+                    head.q = data(q) + at_q;
+                    head.k = data(k) + at_kv;
+                    head.v = data(v) + at_kv;
+                    head.out = data(out) + at_q;
                     head.lse = data(saved[4]) + at_lse;
                     head.dout = data(dout) + at_q;
                     head.dq = data(dq) + at_q;
@@ -287,14 +363,15 @@ struct AttentionFunction : Function<AttentionFunction> {
                     head.dv = data(dv) + at_kv;
                     table().causal_attention_backward(head, scratch);
                   });
-    return {dq, dk, dv, {}, {}};
+    const auto narrow = [&](const at::Tensor& x) { return x.to(saved[0].scalar_type()); };
+    return {narrow(dq), narrow(dk), narrow(dv), {}, {}};
   }
 };
 
 }  // namespace
 
 bool on_kernels(const at::Tensor& x) {
-  return x.device().is_cpu() && x.scalar_type() == at::kFloat;
+  return x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
 
 void freeze(LinearWeight& weight) {
@@ -309,17 +386,31 @@ at::Tensor merged(const LowRank& l) {
   return (l.base.to(at::kFloat) + sum).to(l.base.scalar_type());
 }
 
-at::Tensor linear(const at::Tensor& x, const LinearWeight& w) {
-  const auto bias = [&] { return w.bias.defined() ? w.bias : at::empty({0}, x.options()); };
-  if (w.low_rank && needs_gradient(w.low_rank->a)) {
-    return LowRankFunction::apply(x.contiguous(), w.weight, bias(), w.low_rank->a, w.low_rank->b,
-                                  w.low_rank->scale);
+namespace {
+
+at::Tensor project(const at::Tensor& x, const LinearWeight& w, bool wide) {
+  if (needs_gradient(w.weight) || needs_gradient(x)) {
+    return LinearFunction::apply(x.contiguous(), w.weight,
+                                 w.bias.defined() ? w.bias : at::empty({0}, x.options()), wide);
   }
-  if (!on_kernels(x)) return at::linear(x, w.weight, w.bias);
-  if (needs_gradient(w.weight) || needs_gradient(x))
-    return LinearFunction::apply(x.contiguous(), w.weight, bias());
   return multiply(x.contiguous(), w.packed.defined() ? w.packed : pack(w.weight), w.bias,
-                  w.weight.size(0));
+                  w.weight.size(0), wide);
+}
+
+}  // namespace
+
+at::Tensor linear(const at::Tensor& x, const LinearWeight& w) {
+  if (w.low_rank && needs_gradient(w.low_rank->a)) {
+    return LowRankFunction::apply(x.contiguous(), w.weight,
+                                  w.bias.defined() ? w.bias : at::empty({0}, x.options()),
+                                  w.low_rank->a, w.low_rank->b, w.low_rank->scale);
+  }
+  return on_kernels(x) ? project(x, w, false) : at::linear(x, w.weight, w.bias);
+}
+
+at::Tensor linear_wide(const at::Tensor& x, const LinearWeight& w) {
+  TW_CHECK(!w.low_rank, "the head has no adapter");
+  return on_kernels(x) ? project(x, w, true) : at::linear(x, w.weight, w.bias).to(at::kFloat);
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {

@@ -1,5 +1,5 @@
-// The decoder's operations on tensors, each with its gradient. On the CPU in fp32 they run the
-// kernels of model/kernels; elsewhere (bf16, CUDA) ATen's own. N is the number of tokens of a
+// The decoder's operations on tensors, each with its gradient. On the CPU they run the kernels of
+// model/kernels; elsewhere (CUDA) ATen's own. N is the number of tokens of a
 // packed pass.
 #pragma once
 
@@ -24,7 +24,7 @@ struct LowRank {
 struct LinearWeight {
   at::Tensor weight;                     // [out, in]
   at::Tensor bias;                       // [out], or undefined
-  at::Tensor packed;                     // fp32, or undefined
+  at::Tensor packed;                     // of the weight's dtype, or undefined
   std::optional<LowRank> low_rank = {};  // of which `weight` is the sum; linear() trains a and b
 };
 
@@ -38,6 +38,9 @@ void freeze(LinearWeight& weight);
 // [N, in] -> [N, out]. With `low_rank` its gradient reaches x, a and b, without one of the whole
 // weight's size.
 at::Tensor linear(const at::Tensor& x, const LinearWeight& weight);
+
+// The same in fp32: what a bf16 product sums up, not rounded. Without `low_rank`.
+at::Tensor linear_wide(const at::Tensor& x, const LinearWeight& weight);
 
 // x / sqrt(mean(x^2) + eps) * weight over the last dimension; any leading shape.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <random>
 
 #include "model/model_config.hpp"
@@ -22,7 +23,7 @@ inline ModelConfig tiny_model() {
   return config;
 }
 
-// Normal weights of standard deviation `scale`, norms around 1.
+// Normal weights of standard deviation `scale`, norms around 1; of bf16 the upper halves of such.
 inline WeightsPtr random_weights(const ModelConfig& config, uint32_t seed, uint64_t version = 0,
                                  float scale = 0.3f) {
   std::mt19937 generator(seed);
@@ -31,9 +32,13 @@ inline WeightsPtr random_weights(const ModelConfig& config, uint32_t seed, uint6
   auto bytes = allocate_weights(manifest.bytes);
   std::fill(bytes.get(), bytes.get() + manifest.bytes, std::byte{0});
   for (const TensorEntry& entry : manifest.tensors) {
-    auto* x = reinterpret_cast<float*>(bytes.get() + entry.offset);
+    std::byte* to = bytes.get() + entry.offset;
     const bool norm = entry.name.find("norm") != std::string::npos;
-    for (uint64_t i = 0; i < entry.bytes / 4; ++i) x[i] = normal(generator) + (norm ? 1.0f : 0.0f);
+    const uint64_t size = config.dtype == "F32" ? 4 : 2;
+    for (uint64_t i = 0; i < entry.bytes / size; ++i, to += size) {
+      const float x = normal(generator) + (norm ? 1.0f : 0.0f);
+      std::memcpy(to, reinterpret_cast<const std::byte*>(&x) + 4 - size, size);
+    }
   }
   manifest.version = version;
   manifest.checksum = weights_checksum({bytes.get(), manifest.bytes});

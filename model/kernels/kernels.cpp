@@ -25,20 +25,69 @@ void pack_transposed(const float* w, int64_t out, int64_t in, float* packed) {
   }
 }
 
-void pack_rows(const float* b, int64_t depth, int64_t columns, float* packed) {
+void pack_rows(const float* b, int64_t ldb, int64_t depth, int64_t columns, float* packed) {
   for (int64_t panel = 0; panel < columns; panel += kLanes) {
     const int64_t lanes = columns - panel < kLanes ? columns - panel : kLanes;
     for (int64_t k = 0; k < depth; ++k, packed += kLanes) {
-      const float* row = b + k * columns + panel;
+      const float* row = b + k * ldb + panel;
       store(packed, lanes == kLanes ? load(row) : load_part(row, lanes));
     }
   }
 }
 
+// Of bf16 lane l of panel p holds the depths 2k and 2k + 1 of column 16p + l side by side.
+void pack_transposed(const bf16* w, int64_t out, int64_t in, bf16* packed) {
+  const int64_t depth = packed_depth<bf16>(in);
+  for (int64_t panel = 0; panel < out; panel += kLanes, packed += kLanes * depth) {
+    const int64_t lanes = out - panel < kLanes ? out - panel : kLanes;
+    const bf16* const rows = w + panel * in;
+    __builtin_memset(packed, 0, sizeof(bf16) * (lanes < kLanes ? kLanes * depth : 0));
+    bf16* to = packed;
+    for (int64_t k = 0; k + 2 <= in; k += 2, to += 2 * kLanes)
+      for (int64_t lane = 0; lane < lanes; ++lane)
+        __builtin_memcpy(to + lane * 2, rows + lane * in + k, 2 * sizeof(bf16));
+    __builtin_memset(to, 0, sizeof(bf16) * (packed + kLanes * depth - to));
+    for (int64_t lane = 0; in % 2 == 1 && lane < lanes; ++lane)
+      to[lane * 2] = rows[lane * in + in - 1];
+  }
+}
+
+void pack_rows(const bf16* b, int64_t ldb, int64_t depth, int64_t columns, bf16* packed) {
+  const auto row_at = [&](int64_t k, int64_t panel, int64_t lanes) {
+    v16h row{};
+    if (k < depth && lanes == kLanes)
+      return *reinterpret_cast<const v16h_unaligned*>(b + k * ldb + panel);
+    for (int64_t lane = 0; k < depth && lane < lanes; ++lane)
+      row[lane] = b[k * ldb + panel + lane].bits;
+    return row;
+  };
+  const int64_t packed_rows = packed_depth<bf16>(depth);
+  for (int64_t panel = 0; panel < columns; panel += kLanes) {
+    const int64_t lanes = columns - panel < kLanes ? columns - panel : kLanes;
+    for (int64_t k = 0; k < packed_rows; k += 2, packed += 2 * kLanes) {
+      const v16u even = __builtin_convertvector(row_at(k, panel, lanes), v16u);
+      const v16u odd = __builtin_convertvector(row_at(k + 1, panel, lanes), v16u);
+      *reinterpret_cast<v16u_unaligned*>(packed) = even | odd << 16;
+    }
+  }
+}
+
+// Columns 16p .. 16p + 15 at depths k and, of bf16, k + 1.
+inline __attribute__((always_inline)) void load_depths(const float* panel, int64_t k, v16* b) {
+  b[0] = load(panel + k * kLanes);
+}
+inline __attribute__((always_inline)) void load_depths(const bf16* panel, int64_t k, v16* b) {
+  const v16u both = *reinterpret_cast<const v16u_unaligned*>(panel + k * kLanes);
+  b[0] = as_floats(both << 16);
+  b[1] = as_floats(both & 0xffff0000);
+}
+
 // Rows x (16 * Panels) outputs. Each output is one chain of multiply-adds over the depth, in order.
-template <int Rows, int Panels>
-void gemm_tile(const float* a, int64_t lda, const float* packed, const float* bias, int64_t depth,
-               int64_t columns, float* y, int64_t ldy) {
+template <int Rows, int Panels, class T, class Out>
+void gemm_tile(const T* a, int64_t lda, const T* packed, const T* bias, int64_t depth,
+               int64_t columns, Out* y, int64_t ldy) {
+  constexpr int kDepths = 4 / sizeof(T);
+  const int64_t panel_size = packed_depth<T>(depth) * kLanes;
   v16 acc[Rows][Panels];
   for (int p = 0; p < Panels; ++p) {
     const int64_t left = columns - p * kLanes;
@@ -48,12 +97,14 @@ void gemm_tile(const float* a, int64_t lda, const float* packed, const float* bi
     }
     for (int r = 0; r < Rows; ++r) acc[r][p] = start;
   }
-  for (int64_t k = 0; k < depth; ++k) {
-    v16 b[Panels];
-    for (int p = 0; p < Panels; ++p) b[p] = load(packed + (p * depth + k) * kLanes);
-    for (int r = 0; r < Rows; ++r) {
-      const v16 x = splat(a[r * lda + k]);
-      for (int p = 0; p < Panels; ++p) acc[r][p] += x * b[p];
+  for (int64_t k = 0; k < depth; k += kDepths) {
+    v16 b[Panels][kDepths];
+    for (int p = 0; p < Panels; ++p) load_depths(packed + p * panel_size, k, b[p]);
+    for (int i = 0; i < kDepths && k + i < depth; ++i) {
+      for (int r = 0; r < Rows; ++r) {
+        const v16 x = splat(to_float(a[r * lda + k + i]));
+        for (int p = 0; p < Panels; ++p) acc[r][p] += x * b[p][i];
+      }
     }
   }
   for (int r = 0; r < Rows; ++r) {
@@ -68,29 +119,33 @@ void gemm_tile(const float* a, int64_t lda, const float* packed, const float* bi
   }
 }
 
-using TileFunction = void (*)(const float*, int64_t, const float*, const float*, int64_t, int64_t,
-                              float*, int64_t);
+template <class T, class Out>
+using TileFunction = void (*)(const T*, int64_t, const T*, const T*, int64_t, int64_t, Out*,
+                              int64_t);
 
-template <int Panels, int Rows = kTileRows>
-TileFunction tile_for(int64_t rows) {
+template <int Panels, class T, class Out, int Rows = kTileRows>
+TileFunction<T, Out> tile_for(int64_t rows) {
   if constexpr (Rows == 1) {
-    return gemm_tile<1, Panels>;
+    return gemm_tile<1, Panels, T, Out>;
   } else {
-    return rows >= Rows ? gemm_tile<Rows, Panels> : tile_for<Panels, Rows - 1>(rows);
+    return rows >= Rows ? gemm_tile<Rows, Panels, T, Out>
+                        : tile_for<Panels, T, Out, Rows - 1>(rows);
   }
 }
 
-void gemm(const float* a, int64_t lda, const float* packed, const float* bias, int64_t rows,
-          int64_t depth, int64_t columns, float* y, int64_t ldy) {
+template <class T, class Out>
+void gemm(const T* a, int64_t lda, const T* packed, const T* bias, int64_t rows, int64_t depth,
+          int64_t columns, Out* y, int64_t ldy) {
   constexpr int64_t kBlockRows = 240;  // rows of `a` that stay in the second-level cache
   for (int64_t block = 0; block < rows; block += kBlockRows) {
     const int64_t block_end = block + kBlockRows < rows ? block + kBlockRows : rows;
     for (int64_t c = 0; c < columns; c += 2 * kLanes) {
       const bool two = columns - c > kLanes;
-      const float* panel = packed + c * depth;
+      const T* panel = packed + c * packed_depth<T>(depth);
       for (int64_t r = block; r < block_end;) {
         const int64_t left = block_end - r;
-        const TileFunction tile = two ? tile_for<2>(left) : tile_for<1>(left);
+        const TileFunction<T, Out> tile =
+            two ? tile_for<2, T, Out>(left) : tile_for<1, T, Out>(left);
         tile(a + r * lda, lda, panel, bias == nullptr ? nullptr : bias + c, depth, columns - c,
              y + r * ldy + c, ldy);
         r += left < kTileRows ? left : kTileRows;
@@ -144,8 +199,8 @@ void gemm_transposed_a(const float* a, const float* b, int64_t depth, int64_t m,
 // --- elementwise and row-wise
 // ---------------------------------------------------------------------
 
-void rms_norm(const float* x, const float* w, int64_t rows, int64_t width, float eps, float* y,
-              float* rstd) {
+template <class T>
+void rms_norm(const T* x, const T* w, int64_t rows, int64_t width, float eps, T* y, float* rstd) {
   const int64_t whole = width / kLanes * kLanes;
   for (int64_t r = 0; r < rows; ++r, x += width, y += width) {
     v16 squares{};
@@ -157,20 +212,22 @@ void rms_norm(const float* x, const float* w, int64_t rows, int64_t width, float
     const float scale = 1.0f / __builtin_sqrtf(sum(squares) / static_cast<float>(width) + eps);
     const v16 s = splat(scale);
     for (int64_t i = 0; i < whole; i += kLanes) store(y + i, load(x + i) * s * load(w + i));
-    for (int64_t i = whole; i < width; ++i) y[i] = x[i] * scale * w[i];
+    for (int64_t i = whole; i < width; ++i) assign(y[i], to_float(x[i]) * scale * to_float(w[i]));
     if (rstd != nullptr) rstd[r] = scale;
   }
 }
 
-void rms_norm_backward(const float* dy, const float* x, const float* w, const float* rstd,
-                       int64_t rows, int64_t width, float* dx, float* dw) {
+template <class T>
+void rms_norm_backward(const T* dy, const T* x, const T* w, const float* rstd, int64_t rows,
+                       int64_t width, T* dx, float* dw) {
   const int64_t whole = width / kLanes * kLanes;
   for (int64_t r = 0; r < rows; ++r, x += width, dy += width, dx += width) {
     v16 products{};
     for (int64_t i = 0; i < whole; i += kLanes)
       products += load(dy + i) * load(w + i) * load(x + i);
     float dot = sum(products);
-    for (int64_t i = whole; i < width; ++i) dot += dy[i] * w[i] * x[i];
+    for (int64_t i = whole; i < width; ++i)
+      dot += to_float(dy[i]) * to_float(w[i]) * to_float(x[i]);
     const float s = rstd[r];
     const float pull = dot * s * s * s / static_cast<float>(width);
     for (int64_t i = 0; i < whole; i += kLanes) {
@@ -180,24 +237,25 @@ void rms_norm_backward(const float* dy, const float* x, const float* w, const fl
       store(dw + i, load(dw + i) + g * v * splat(s));
     }
     for (int64_t i = whole; i < width; ++i) {
-      dx[i] = dy[i] * w[i] * s - x[i] * pull;
-      dw[i] += dy[i] * x[i] * s;
+      assign(dx[i], to_float(dy[i]) * to_float(w[i]) * s - to_float(x[i]) * pull);
+      dw[i] += to_float(dy[i]) * to_float(x[i]) * s;
     }
   }
 }
 
-void rope(const float* x, const int64_t* positions, const float* cos, const float* sin,
-          int64_t rows, int64_t heads, int64_t head_dim, float sign, float* y) {
+template <class T>
+void rope(const T* x, const int64_t* positions, const float* cos, const float* sin, int64_t rows,
+          int64_t heads, int64_t head_dim, float sign, T* y) {
   const int64_t half = head_dim / 2;
   for (int64_t r = 0; r < rows; ++r) {
     const float* c = cos + positions[r] * half;
     const float* s = sin + positions[r] * half;
     for (int64_t h = 0; h < heads; ++h, x += head_dim, y += head_dim) {
       for (int64_t i = 0; i < half; ++i) {
-        const float a = x[i];
-        const float b = x[i + half];
-        y[i] = a * c[i] - sign * b * s[i];
-        y[i + half] = b * c[i] + sign * a * s[i];
+        const float a = to_float(x[i]);
+        const float b = to_float(x[i + half]);
+        assign(y[i], a * c[i] - sign * b * s[i]);
+        assign(y[i + half], b * c[i] + sign * a * s[i]);
       }
     }
   }
@@ -205,7 +263,8 @@ void rope(const float* x, const int64_t* positions, const float* cos, const floa
 
 inline v16 sigmoid(v16 x) { return splat(1.0f) / (splat(1.0f) + exp(-x)); }
 
-void swiglu(const float* gate, const float* up, int64_t n, float* y) {
+template <class T>
+void swiglu(const T* gate, const T* up, int64_t n, T* y) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     const v16 g = load(gate + i);
@@ -217,8 +276,8 @@ void swiglu(const float* gate, const float* up, int64_t n, float* y) {
   }
 }
 
-void swiglu_backward(const float* dy, const float* gate, const float* up, int64_t n, float* dgate,
-                     float* dup) {
+template <class T>
+void swiglu_backward(const T* dy, const T* gate, const T* up, int64_t n, T* dgate, T* dup) {
   for (int64_t i = 0; i < n; i += kLanes) {
     const int64_t left = n - i < kLanes ? n - i : kLanes;
     const bool whole = left == kLanes;
@@ -240,24 +299,18 @@ void swiglu_backward(const float* dy, const float* gate, const float* up, int64_
 
 #include "model/kernels/attention.inc"
 
+template <class T>
+constexpr TableOf<T> table_of() {
+  return {pack_transposed,      pack_rows, gemm<T, T>, gemm<T, float>,     rms_norm<T>,
+          rms_norm_backward<T>, rope<T>,   swiglu<T>,  swiglu_backward<T>, write_key<T>,
+          write_value<T>,       attend<T>};
+}
+
 }  // namespace
 
 const Table& TW_TABLE() {
-  static constexpr Table kTable = {TW_NAME,
-                                   pack_transposed,
-                                   pack_rows,
-                                   gemm,
-                                   gemm_transposed_a,
-                                   rms_norm,
-                                   rms_norm_backward,
-                                   rope,
-                                   swiglu,
-                                   swiglu_backward,
-                                   write_key,
-                                   write_value,
-                                   attend,
-                                   causal_attention,
-                                   causal_attention_backward};
+  static constexpr Table kTable = {TW_NAME,           table_of<float>(), table_of<bf16>(),
+                                   gemm_transposed_a, causal_attention,  causal_attention_backward};
   return kTable;
 }
 

@@ -1,15 +1,24 @@
-// 16 floats as one value, in GCC's vector notation: one register with AVX-512, two with AVX2.
+// 16 floats as one value, in GCC's vector notation: one register with AVX-512, two with AVX2. In
+// memory they may be bf16.
 // Included by the kernel sources alone; everything has internal linkage, because the same text is
 // compiled for several instruction sets.
 #pragma once
 
 #include <cstdint>
 
+#include "model/kernels/kernels.hpp"
+
 namespace {
+
+using tracewise::kernels::bf16;
 
 using v16 = float __attribute__((vector_size(64)));
 using v16i = int32_t __attribute__((vector_size(64)));
+using v16u = uint32_t __attribute__((vector_size(64)));
+using v16h = uint16_t __attribute__((vector_size(32)));
 using v16_unaligned = float __attribute__((vector_size(64), aligned(4), may_alias));
+using v16u_unaligned = uint32_t __attribute__((vector_size(64), aligned(2), may_alias));
+using v16h_unaligned = uint16_t __attribute__((vector_size(32), aligned(2), may_alias));
 
 inline __attribute__((always_inline)) v16 load(const float* p) {
   return *reinterpret_cast<const v16_unaligned*>(p);
@@ -19,14 +28,44 @@ inline __attribute__((always_inline)) void store(float* p, v16 x) {
 }
 inline __attribute__((always_inline)) v16 splat(float x) { return x - v16{}; }
 
+// The vector of the same bits, as GCC casts vectors.
+inline __attribute__((always_inline)) v16 as_floats(v16u bits) {
+  return reinterpret_cast<v16>(bits);
+}
+
+inline __attribute__((always_inline)) v16 load(const bf16* p) {
+  const v16h bits = *reinterpret_cast<const v16h_unaligned*>(p);
+  return as_floats(__builtin_convertvector(bits, v16u) << 16);
+}
+// Rounds to nearest, ties to even; a NaN stays one.
+inline __attribute__((always_inline)) v16h narrow(v16 x) {
+  const v16u bits = reinterpret_cast<v16u>(x);
+  const v16u rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const v16u quiet = bits >> 16 | 0x40;
+  return __builtin_convertvector(x == x ? rounded : quiet, v16h);
+}
+inline __attribute__((always_inline)) void store(bf16* p, v16 x) {
+  *reinterpret_cast<v16h_unaligned*>(p) = narrow(x);
+}
+
+inline float to_float(float x) { return x; }
+inline float to_float(bf16 x) {
+  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  return __builtin_bit_cast(float, bits);
+}
+inline void assign(float& y, float x) { y = x; }
+inline void assign(bf16& y, float x) { y.bits = narrow(splat(x))[0]; }
+
 // Loads and stores of the first n < 16 lanes; the rest reads as 0.
-inline v16 load_part(const float* p, int64_t n) {
+template <class T>
+inline v16 load_part(const T* p, int64_t n) {
   v16 x{};
-  for (int64_t i = 0; i < n; ++i) x[i] = p[i];
+  for (int64_t i = 0; i < n; ++i) x[i] = to_float(p[i]);
   return x;
 }
-inline void store_part(float* p, v16 x, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) p[i] = x[i];
+template <class T>
+inline void store_part(T* p, v16 x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) assign(p[i], x[i]);
 }
 
 inline __attribute__((always_inline)) v16 max(v16 a, v16 b) { return a > b ? a : b; }

@@ -1,5 +1,6 @@
 // The decoder's gradients and its two attentions, on small random models.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 #include <catch2/catch.hpp>
 
@@ -17,6 +18,12 @@ using testing::random_weights;
 namespace {
 
 at::Tensor ids(std::vector<int64_t> x) { return at::tensor(x, at::kLong); }
+
+ModelConfig tiny_model(const std::string& dtype) {
+  ModelConfig config = testing::tiny_model();
+  config.dtype = dtype;
+  return config;
+}
 
 }  // namespace
 
@@ -59,7 +66,7 @@ TEST_CASE("weights of another shape are refused with the tensor's name and chang
 }
 
 TEST_CASE("a sequence's logits have the same bits alone and packed among others") {
-  const ModelConfig config = testing::tiny_model();
+  const ModelConfig config = tiny_model(GENERATE("F32", "BF16"));
   Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
   REQUIRE(decoder.load(random_weights(config, 1)).ok());
   PackedTokens alone, among;
@@ -73,7 +80,7 @@ TEST_CASE("a sequence's logits have the same bits alone and packed among others"
 }
 
 TEST_CASE("training mode predicts the bits of inference mode") {
-  const ModelConfig config = testing::tiny_model();
+  const ModelConfig config = tiny_model(GENERATE("F32", "BF16"));
   const WeightsPtr weights = random_weights(config, 1);
   Decoder inference(config, Decoder::Mode::kInference, at::kCPU);
   Decoder training(config, Decoder::Mode::kTraining, at::kCPU);
@@ -85,7 +92,7 @@ TEST_CASE("training mode predicts the bits of inference mode") {
 }
 
 TEST_CASE("decoding token by token on scattered cache blocks gives the bits of the packed pass") {
-  ModelConfig config = testing::tiny_model();
+  ModelConfig config = tiny_model(GENERATE("F32", "BF16"));
   SECTION("that all see all tokens before them") {}
   SECTION("whose layers see the last 19, and the last 5") { config.windows = {19, 5}; }
   Decoder decoder(config, Decoder::Mode::kInference, at::kCPU);
@@ -110,6 +117,27 @@ TEST_CASE("decoding token by token on scattered cache blocks gives the bits of t
   CHECK(at::equal(at::cat(rows), expected));
 }
 
+TEST_CASE("a row of a product has the same bits however many rows and threads there are") {
+  at::manual_seed(1);
+  const at::ScalarType dtype = GENERATE(at::kFloat, at::kBFloat16);
+  const at::Tensor x = at::randn({300, 320}).to(dtype);
+  ops::LinearWeight weight;
+  weight.weight = at::randn({272, 320}).to(dtype);
+  weight.bias = at::randn({272}).to(dtype);
+  c10::NoGradGuard no_gradient;
+  ops::freeze(weight);
+  at::set_num_threads(1);
+  const at::Tensor all = ops::linear(x, weight), wide = ops::linear_wide(x, weight);
+  at::set_num_threads(2);
+  CHECK(at::equal(ops::linear(x, weight), all));
+  for (const int64_t rows : {1, 7, 40, 200}) {
+    CHECK(at::equal(ops::linear(x.narrow(0, 3, rows), weight), all.narrow(0, 3, rows)));
+    CHECK(at::equal(ops::linear_wide(x.narrow(0, 3, rows), weight), wide.narrow(0, 3, rows)));
+  }
+  CHECK(wide.scalar_type() == at::kFloat);
+  CHECK(at::equal(wide.to(dtype), all));
+}
+
 TEST_CASE("ATen's paths agree with the kernels' to 1e-4") {
   at::manual_seed(1);
   const at::Tensor q = at::randn({9, 4, 12}), k = at::randn({9, 2, 12}), v = at::randn({9, 2, 12});
@@ -127,8 +155,8 @@ TEST_CASE("ATen's paths agree with the kernels' to 1e-4") {
   CHECK((ops::swiglu(x, x * 0.5) - at::silu(x) * (x * 0.5)).abs().max().item<float>() < 1e-5f);
 }
 
-TEST_CASE("gradients of the packed pass equal ATen's in double precision") {
-  // One block written twice: with our operations in fp32, with ATen's autograd in fp64.
+TEST_CASE("gradients of the packed pass equal ATen's in double precision, those of bf16 nearly") {
+  // One block written twice: with our operations, with ATen's autograd in fp64.
   ModelConfig angles;
   angles.max_context = 16, angles.head_dim = 12;
   const auto table = make_rope_table(angles, at::kCPU);
@@ -139,12 +167,13 @@ TEST_CASE("gradients of the packed pass equal ATen's in double precision") {
   std::vector<at::Tensor> inputs = {at::randn({7, 24}), at::randn({24}), matrix(48, 24),
                                     matrix(24, 24),     matrix(24, 24),  at::randn({24}),
                                     matrix(24, 48)};
-  const at::Tensor mask = at::randn({7, 24});
+  for (at::Tensor& x : inputs) x = x.to(at::kBFloat16).to(at::kFloat);  // the same in all dtypes
+  const at::Tensor mask = at::randn({7, 24}).to(at::kBFloat16);
   const auto run = [&](at::ScalarType type) {
     std::vector<at::Tensor> p;
     for (const at::Tensor& x : inputs)
       p.push_back(x.detach().clone().to(type).requires_grad_(true));
-    const bool ours = type == at::kFloat;
+    const bool ours = type != at::kDouble;
     const at::Tensor x =
         ours ? ops::rms_norm(p[0], p[1], 1e-5) : at::rms_norm(p[0], {24}, p[1], 1e-5);
     const auto linear = [&](const at::Tensor& in, const at::Tensor& w, const at::Tensor& b) {
@@ -160,10 +189,13 @@ TEST_CASE("gradients of the packed pass equal ATen's in double precision") {
     for (const at::Tensor& x : p) gradients.push_back(x.grad().to(at::kDouble));
     return gradients;
   };
-  const auto ours = run(at::kFloat), theirs = run(at::kDouble);
-  for (size_t i = 0; i < ours.size(); ++i) {
-    INFO("input " << i);
-    const double scale = theirs[i].abs().max().item<double>();
-    CHECK((ours[i] - theirs[i]).abs().max().item<double>() < 1e-5 * scale);
+  const auto theirs = run(at::kDouble);
+  for (const auto& [type, tolerance] : {std::pair(at::kFloat, 1e-5), {at::kBFloat16, 0.02}}) {
+    const auto ours = run(type);
+    for (size_t i = 0; i < ours.size(); ++i) {
+      INFO(toString(type) << ", input " << i);
+      const double scale = theirs[i].abs().max().item<double>();
+      CHECK((ours[i] - theirs[i]).abs().max().item<double>() < tolerance * scale);
+    }
   }
 }

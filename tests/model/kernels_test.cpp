@@ -6,42 +6,18 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
-#include <random>
 #include <string>
 #include <vector>
 
-#include "model/kernels/kernels.hpp"
+#include "tests/model/kernel_tables.hpp"
 
 using namespace tracewise;
 using kernels::Table;
+using testing::largest_difference;
+using testing::random_floats;
+using testing::tables;
 
 namespace {
-
-std::vector<const Table*> tables() {
-  std::vector<const Table*> all = {&kernels::generic_table()};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) all.push_back(&kernels::avx2_table());
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
-    all.push_back(&kernels::avx512_table());
-#endif
-  return all;
-}
-
-std::vector<float> random_floats(size_t n, uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> x(n);
-  for (float& v : x) v = normal(generator);
-  return x;
-}
-
-double largest_difference(const std::vector<float>& a, const std::vector<double>& b) {
-  REQUIRE(a.size() == b.size());
-  double largest = 0;
-  for (size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]));
-  return largest;
-}
 
 struct Attention {
   int64_t tokens, head_dim;
@@ -78,11 +54,11 @@ TEST_CASE("a packed product equals the plain one for every remainder of rows and
         const auto a = random_floats(rows * depth, 1);
         const auto w = random_floats(columns * depth, 2);
         const auto bias = random_floats(columns, 3);
-        std::vector<float> packed(kernels::packed_size(columns, depth));
-        table->pack_transposed(w.data(), columns, depth, packed.data());
+        std::vector<float> packed(kernels::packed_size<float>(columns, depth));
+        table->f32.pack_transposed(w.data(), columns, depth, packed.data());
         std::vector<float> y(rows * columns);
-        table->gemm(a.data(), depth, packed.data(), bias.data(), rows, depth, columns, y.data(),
-                    columns);
+        table->f32.gemm(a.data(), depth, packed.data(), bias.data(), rows, depth, columns, y.data(),
+                        columns);
         std::vector<double> expected(rows * columns);
         for (int64_t r = 0; r < rows; ++r)
           for (int64_t c = 0; c < columns; ++c) {
@@ -103,14 +79,14 @@ TEST_CASE("a row of a product has the same bits whatever rows stand beside it") 
   const auto a = random_floats(rows * depth, 1);
   const auto w = random_floats(columns * depth, 2);
   for (const Table* table : tables()) {
-    std::vector<float> packed(kernels::packed_size(columns, depth));
-    table->pack_transposed(w.data(), columns, depth, packed.data());
+    std::vector<float> packed(kernels::packed_size<float>(columns, depth));
+    table->f32.pack_transposed(w.data(), columns, depth, packed.data());
     std::vector<float> together(rows * columns), alone(columns);
-    table->gemm(a.data(), depth, packed.data(), nullptr, rows, depth, columns, together.data(),
-                columns);
+    table->f32.gemm(a.data(), depth, packed.data(), nullptr, rows, depth, columns, together.data(),
+                    columns);
     for (int64_t r = 0; r < rows; ++r) {
-      table->gemm(a.data() + r * depth, depth, packed.data(), nullptr, 1, depth, columns,
-                  alone.data(), columns);
+      table->f32.gemm(a.data() + r * depth, depth, packed.data(), nullptr, 1, depth, columns,
+                      alone.data(), columns);
       CHECK(std::equal(alone.begin(), alone.end(), together.begin() + r * columns));
     }
   }
@@ -245,8 +221,8 @@ TEST_CASE("a token over scattered panels has the bits of the packed sequence in 
     for (int64_t t = 0; t < tokens; ++t) {
       for (int64_t h = 0; h < kv_heads; ++h) {
         const int64_t from = (t * kv_heads + h) * hd;
-        table->write_key(&k[from], hd, t % 16, key_panels[t / 16] + h * key_size);
-        table->write_value(&v[from], hd, t % 16, value_panels[t / 16] + h * value_size);
+        table->f32.write_key(&k[from], hd, t % 16, key_panels[t / 16] + h * key_size);
+        table->f32.write_value(&v[from], hd, t % 16, value_panels[t / 16] + h * value_size);
       }
     }
     for (int64_t t : {0, 15, 16, 20}) {
@@ -254,7 +230,7 @@ TEST_CASE("a token over scattered panels has the bits of the packed sequence in 
       kernels::TokenAttention token;
       token.heads = heads, token.kv_heads = kv_heads, token.head_dim = hd, token.keys = t + 1;
       token.scale = 0.25f, token.q = &q[t * heads * hd], token.out = one.data();
-      table->attend(token, key_panels, value_panels, scores.data());
+      table->f32.attend(token, key_panels, value_panels, scores.data());
       INFO(table->name << " token " << t);
       CHECK(std::equal(one.begin(), one.end(), out.begin() + t * heads * hd));
     }
@@ -281,13 +257,13 @@ TEST_CASE("a NaN or an infinity in a query reaches the output of its row and of 
       float* key_panels[] = {&keys[0], &keys[kernels::key_panel_size(hd)]};
       float* value_panels[] = {&values[0], &values[kernels::value_panel_size(hd)]};
       for (int64_t t = 0; t < tokens; ++t) {
-        table->write_key(&x.k[t * hd], hd, t % 16, key_panels[t / 16]);
-        table->write_value(&x.v[t * hd], hd, t % 16, value_panels[t / 16]);
+        table->f32.write_key(&x.k[t * hd], hd, t % 16, key_panels[t / 16]);
+        table->f32.write_value(&x.v[t * hd], hd, t % 16, value_panels[t / 16]);
       }
       kernels::TokenAttention token;
       token.heads = token.kv_heads = 1, token.head_dim = hd, token.keys = bad + 1;
       token.scale = 0.25f, token.q = &x.q[bad * hd], token.out = one.data();
-      table->attend(token, key_panels, value_panels, scores.data());
+      table->f32.attend(token, key_panels, value_panels, scores.data());
       INFO(table->name << " " << poison);
       for (int64_t d = 0; d < hd; ++d) CHECK(std::isnan(one[d]));
       for (int64_t i = 0; i < tokens * hd; ++i) CHECK(std::isnan(out[i]) == (i / hd == bad));
@@ -300,7 +276,7 @@ TEST_CASE("the gated unit passes a NaN on, gate or factor") {
   gate[3] = std::nanf("");
   up[16] = std::nanf("");
   for (const Table* table : tables()) {
-    table->swiglu(gate.data(), up.data(), 17, y.data());
+    table->f32.swiglu(gate.data(), up.data(), 17, y.data());
     INFO(table->name);
     for (int i = 0; i < 17; ++i) CHECK(std::isnan(y[i]) == (i == 3 || i == 16));
   }
@@ -313,9 +289,9 @@ TEST_CASE("the norm, its gradient and the gated unit equal their formulas") {
       const auto x = random_floats(rows * width, 1), w = random_floats(width, 2),
                  dy = random_floats(rows * width, 3);
       std::vector<float> y(rows * width), rstd(rows), dx(rows * width), dw(width);
-      table->rms_norm(x.data(), w.data(), rows, width, 1e-5f, y.data(), rstd.data());
-      table->rms_norm_backward(dy.data(), x.data(), w.data(), rstd.data(), rows, width, dx.data(),
-                               dw.data());
+      table->f32.rms_norm(x.data(), w.data(), rows, width, 1e-5f, y.data(), rstd.data());
+      table->f32.rms_norm_backward(dy.data(), x.data(), w.data(), rstd.data(), rows, width,
+                                   dx.data(), dw.data());
       std::vector<double> ey(rows * width), edx(rows * width), edw(width);
       for (int64_t r = 0; r < rows; ++r) {
         double squares = 0, dot = 0;
@@ -335,8 +311,8 @@ TEST_CASE("the norm, its gradient and the gated unit equal their formulas") {
       CHECK(largest_difference(dw, edw) < 1e-5);
 
       std::vector<float> gated(width), dgate(width), dup(width);
-      table->swiglu(x.data(), w.data(), width, gated.data());
-      table->swiglu_backward(dy.data(), x.data(), w.data(), width, dgate.data(), dup.data());
+      table->f32.swiglu(x.data(), w.data(), width, gated.data());
+      table->f32.swiglu_backward(dy.data(), x.data(), w.data(), width, dgate.data(), dup.data());
       std::vector<double> eg(width), edg(width), edu(width);
       for (int64_t i = 0; i < width; ++i) {
         const double s = 1 / (1 + std::exp(-static_cast<double>(x[i])));
@@ -370,6 +346,6 @@ TEST_CASE("an instruction set that does not exist is bad input, named with the c
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 2);
-  CHECK(said == "tracewise: TRACEWISE_ISA is 'avx'; it can be avx512, avx2 or generic\n");
+  CHECK(said == "tracewise: TRACEWISE_ISA is 'avx'; it can be amx, avx512, avx2 or generic\n");
 }
 #endif
