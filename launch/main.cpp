@@ -8,6 +8,7 @@
 #include "launch/commands/cli.hpp"
 #include "launch/commands/commands.hpp"
 #include "launch/nearest.hpp"
+#include "model/buffer_pool.hpp"
 
 namespace tracewise {
 namespace {
@@ -91,6 +92,7 @@ int run(const Args& words) {
 
 int main(int argc, char** argv) {
   int code = tracewise::kExitInternal;
+  tracewise::pool_large_buffers();
   // What a library threw and no seam of ours expected.
   try {
     code = tracewise::run(tracewise::Args(argv + (argc > 0 ? 1 : 0), argv + argc));

@@ -92,10 +92,10 @@ at::Tensor GradientPasses::add_terms(const PolicyTerms& terms, const at::Tensor&
 
 void GradientPasses::head_backward(const at::Tensor& hidden, const at::Tensor& targets,
                                    const at::Tensor& gradient,
-                                   const std::function<void(const at::Tensor& logits)>& see) const {
+                                   const std::function<void(const at::Tensor& all)>& see) const {
   head_loss(decoder_, hidden, targets, rows_at_once(decoder_),
-            [&](int64_t begin, const at::Tensor& rows, const at::Tensor& logits) {
-              if (see) see(logits);
+            [&](int64_t begin, const at::Tensor& rows, const at::Tensor& all) {
+              if (see) see(all);
               return (rows * gradient.narrow(0, begin, rows.size(0))).sum();
             })
       .backward();
@@ -110,8 +110,8 @@ double GradientPasses::add(const MicroBatch& micro, const at::Tensor& old, StepS
                      is_fresh(*item.rollout) ? 1.0f : 0.0f);
   const at::Tensor fresh = on_device(are_fresh), targets = on_device(packed.targets);
   const at::Tensor hidden = predicting_hidden(decoder_, packed, checkpointed_);
-  const auto see = [&](const at::Tensor& logits) {
-    sums.entropy += row_entropy(logits).sum().item<double>();
+  const auto see = [&](const at::Tensor& logprobs) {
+    sums.entropy += row_entropy(logprobs).sum().item<double>();
   };
   sums.tokens += targets.size(0);
   if (options_.ratio == LossRatio::kSequence) {
@@ -124,11 +124,11 @@ double GradientPasses::add(const MicroBatch& micro, const at::Tensor& old, StepS
   }
   const at::Tensor loss =
       head_loss(decoder_, hidden, targets, rows_at_once(decoder_),
-                [&](int64_t begin, const at::Tensor& logprobs, const at::Tensor& logits) {
+                [&](int64_t begin, const at::Tensor& logprobs, const at::Tensor& vocabulary) {
                   const int64_t rows = logprobs.size(0);
                   PolicyTerms terms = rows_of(all, begin, rows);
                   terms.logprobs = logprobs;
-                  see(logits);
+                  see(vocabulary);
                   return add_terms(terms, fresh.narrow(0, begin, rows), old.defined(), sums);
                 });
   loss.backward();

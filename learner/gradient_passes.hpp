@@ -59,10 +59,10 @@ class GradientPasses {
   at::Tensor add_terms(const PolicyTerms& terms, const at::Tensor& fresh, bool proximal,
                        StepSums& sums) const;
   // Backward of a loss that needs all rows at once, by its gradient for each log-probability [R].
-  // `see` gets the logits of all rows, a few at a time.
+  // `see` gets the log-probabilities of all rows, a few at a time.
   void head_backward(const at::Tensor& hidden, const at::Tensor& targets,
                      const at::Tensor& gradient,
-                     const std::function<void(const at::Tensor& logits)>& see) const;
+                     const std::function<void(const at::Tensor& all)>& see) const;
 
   LossOptions options_;
   bool checkpointed_;

@@ -30,9 +30,9 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
     for (int64_t begin = 0; begin == 0 || begin < hidden.size(0); begin += step) {
       const int64_t rows = std::min(step, hidden.size(0) - begin);
       const at::Tensor some = hidden.detach().narrow(0, begin, rows).requires_grad_(true);
-      const at::Tensor logits = decoder.logits(some);
+      const at::Tensor all = at::log_softmax(decoder.logits(some), -1);
       const at::Tensor part =
-          loss(begin, token_logprobs(logits, targets.narrow(0, begin, rows)), logits);
+          loss(begin, of_targets(all, targets.narrow(0, begin, rows)), all.detach());
       Tensors inputs = {some};
       inputs.insert(inputs.end(), parameters.begin(), parameters.end());
       const Tensors gradients = torch::autograd::grad({part}, inputs);

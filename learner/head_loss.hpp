@@ -11,10 +11,11 @@
 
 namespace tracewise {
 
-// The loss of rows [begin, begin + n), a scalar. logprobs [n] of their targets in nats and logits
-// [n, vocab] fp32, both with gradient. Called once for each row, in order.
+// The loss of rows [begin, begin + n), a scalar. logprobs [n] of their targets, in nats, with
+// gradient, and of the whole vocabulary, [n, vocab] fp32, without. Called once for each row, in
+// order.
 using RowsLoss =
-    std::function<at::Tensor(int64_t begin, const at::Tensor& logprobs, const at::Tensor& logits)>;
+    std::function<at::Tensor(int64_t begin, const at::Tensor& logprobs, const at::Tensor& all)>;
 
 // Sum of the rows' losses, whose gradient goes to `hidden` and to the decoder's head as if all rows
 // had been there at once; `at_once` of them are. hidden [R, width] as of Decoder::hidden(), targets

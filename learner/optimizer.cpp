@@ -12,6 +12,12 @@
 #include "model/safetensors.hpp"
 
 namespace tracewise {
+namespace {
+
+// Elements that are updated at a time, so that no fp32 copy of a whole gradient exists.
+constexpr int64_t kSlice = int64_t{1} << 22;
+
+}  // namespace
 
 double learning_rate(const OptimizerOptions& options, int64_t step, double progress) {
   const double warm =
@@ -59,29 +65,43 @@ std::vector<Optimizer::State> Optimizer::states() const {
 void Optimizer::zero_gradient() { decoder_.flat_gradient().zero_(); }
 
 double Optimizer::gradient_norm() const {
-  return decoder_.flat_gradient().to(at::kFloat).norm().item<double>();
+  double squares = 0;
+  const at::Tensor gradient = decoder_.flat_gradient();
+  for (int64_t begin = 0; begin < gradient.numel(); begin += kSlice) {
+    const at::Tensor slice = gradient.narrow(0, begin, std::min(kSlice, gradient.numel() - begin));
+    const double norm = slice.to(at::kFloat).norm().item<double>();
+    squares += norm * norm;
+  }
+  return std::sqrt(squares);
 }
 
 Result<double> Optimizer::update(double progress, double gradient_norm) {
   c10::NoGradGuard no_gradient;
   const std::string of = "the parameters of " + next_update();
-  at::Tensor gradient =
-      decoder_.flat_gradient().narrow(0, shard_.begin, shard_.count).to(at::kFloat);
   const double lr = learning_rate(options_, steps_, progress);
-  if (options_.max_grad_norm > 0) {
-    const double scale = options_.max_grad_norm / (gradient_norm + 1e-6);
-    if (scale < 1) gradient = gradient * scale;
-  }
+  const double scale =
+      options_.max_grad_norm > 0 ? options_.max_grad_norm / (gradient_norm + 1e-6) : 1;
   ++steps_;
-  const at::Tensor step = at::full({}, static_cast<float>(steps_), master_.options());
-  std::vector<at::Tensor> parameters = {master_}, means = {mean_}, squares = {square_};
-  at::_fused_adamw_(parameters, {gradient}, means, squares, {}, {step}, lr, options_.beta1,
-                    options_.beta2, options_.weight_decay, options_.eps, /*amsgrad=*/false,
-                    /*maximize=*/false);
-  if (own_master()) decoder_.flat().narrow(0, shard_.begin, shard_.count).copy_(master_);
+  for (int64_t begin = 0; begin < shard_.count; begin += kSlice)
+    update_slice(begin, std::min(kSlice, shard_.count - begin), lr, scale);
   TW_TRY(share_parameters(of));
   decoder_.flat_changed();
   return lr;
+}
+
+// Elements [begin, begin + count) of the shard.
+void Optimizer::update_slice(int64_t begin, int64_t count, double lr, double scale) {
+  const auto slice = [&](const at::Tensor& x) { return x.narrow(0, begin, count); };
+  const auto mine = [&](const at::Tensor& x) { return x.narrow(0, shard_.begin + begin, count); };
+  at::Tensor gradient = mine(decoder_.flat_gradient()).to(at::kFloat);
+  if (scale < 1) gradient = gradient * scale;
+  const at::Tensor step = at::full({}, static_cast<float>(steps_), master_.options());
+  std::vector<at::Tensor> parameters = {slice(master_)}, means = {slice(mean_)},
+                          squares = {slice(square_)};
+  at::_fused_adamw_(parameters, {gradient}, means, squares, {}, {step}, lr, options_.beta1,
+                    options_.beta2, options_.weight_decay, options_.eps, /*amsgrad=*/false,
+                    /*maximize=*/false);
+  if (own_master()) mine(decoder_.flat()).copy_(slice(master_));
 }
 
 // Every rank's shard to all. The all-gather takes equal parts; the last shard's rest goes alone.

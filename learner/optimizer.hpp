@@ -59,6 +59,7 @@ class Optimizer {
     at::Tensor shard;  // [shard_.count] fp32
   };
 
+  void update_slice(int64_t begin, int64_t count, double lr, double scale);
   bool own_master() const;
   std::vector<State> states() const;  // what a file holds
   int64_t elements() const { return decoder_.flat().numel(); }

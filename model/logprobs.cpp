@@ -9,13 +9,17 @@
 namespace tracewise {
 
 at::Tensor token_logprobs(const at::Tensor& logits, const at::Tensor& targets) {
-  return at::log_softmax(logits, -1).gather(1, targets.unsqueeze(1)).squeeze(1);
+  return of_targets(at::log_softmax(logits, -1), targets);
 }
 
-at::Tensor row_entropy(const at::Tensor& logits) {
+at::Tensor of_targets(const at::Tensor& logprobs, const at::Tensor& targets) {
+  return logprobs.gather(1, targets.unsqueeze(1)).squeeze(1);
+}
+
+at::Tensor row_entropy(const at::Tensor& logprobs) {
   c10::NoGradGuard no_gradient;
-  const at::Tensor logprobs = at::log_softmax(logits.detach(), -1);
-  return -(logprobs.exp() * logprobs).sum(-1);
+  const at::Tensor all = logprobs.detach();
+  return -all.exp().mul_(all).sum(-1);
 }
 
 void PackedTokens::append(std::span<const int32_t> sequence, int64_t first) {

@@ -17,8 +17,11 @@ inline constexpr int64_t predicting_row(int64_t token_index) { return token_inde
 // logits [R, V] fp32 at temperature 1, targets [R] int64 -> [R] nats, with gradient.
 at::Tensor token_logprobs(const at::Tensor& logits, const at::Tensor& targets);
 
-// Entropy of each row's distribution. logits [R, V] fp32 -> [R] nats, without gradient.
-at::Tensor row_entropy(const at::Tensor& logits);
+// The same of log-probabilities [R, V] of the whole vocabulary.
+at::Tensor of_targets(const at::Tensor& logprobs, const at::Tensor& targets);
+
+// Entropy of each row's distribution. logprobs [R, V] fp32 -> [R] nats, without gradient.
+at::Tensor row_entropy(const at::Tensor& logprobs);
 
 // Several sequences packed one behind the other, and which of their tokens are to be predicted.
 struct PackedTokens {
