@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 namespace tracewise::bench {
 namespace {
@@ -30,6 +31,9 @@ const std::vector<NamedBenchmark>& benchmarks() {
       {"weights", "weights between processes against memcpy and plain TLS sockets", bench_weights},
       {"messages", "messages between actors of two processes against Ray", bench_messages},
       {"tokenizer", "encoding and decoding text against the tokenizers package", bench_tokenizer},
+      {"smollm2", "SmolLM2's decoding and loading against transformers and llama.cpp",
+       bench_smollm2},
+      {"trl", "a GRPO step of SmolLM2 against TRL's, time and memory", bench_trl},
       {"scale", "a head with 1,000 stub generators", bench_scale},
   };
   return all;
@@ -93,22 +97,32 @@ Result<std::filesystem::path> reference_python(const BenchOptions& options,
   return venv / "bin/python";
 }
 
-Result<double> run_reference(const BenchOptions& options, const std::vector<std::string>& words,
-                             const std::string& kind, const std::string& script) {
+Result<std::vector<double>> run_reference_numbers(const BenchOptions& options,
+                                                  const std::vector<std::string>& words,
+                                                  const std::string& kind,
+                                                  const std::string& script) {
   TW_ASSIGN(const std::filesystem::path python, reference_python(options, kind));
   std::string command = quoted(python.string()) + " " + quoted((options.source / script).string());
   for (const std::string& word : words) command += " " + quoted(word);
   std::FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return io_error("cannot start " + command);
   std::string text;
-  std::array<char, 256> buffer;
+  std::array<char, 4096> buffer;
   while (std::fgets(buffer.data(), buffer.size(), pipe) != nullptr) text = buffer.data();
   const int status = pclose(pipe);
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  if (status != 0 || end == text.c_str() || !(value > 0))
+  std::istringstream last(text);
+  std::vector<double> numbers;
+  for (double number = 0; last >> number;) numbers.push_back(number);
+  if (status != 0 || numbers.empty() ||
+      !std::ranges::all_of(numbers, [](double number) { return number > 0; }))
     return io_error("the reference '" + command + "' failed");
-  return value;
+  return numbers;
+}
+
+Result<double> run_reference(const BenchOptions& options, const std::vector<std::string>& words,
+                             const std::string& kind, const std::string& script) {
+  TW_ASSIGN(const auto numbers, run_reference_numbers(options, words, kind, script));
+  return numbers.front();
 }
 
 }  // namespace tracewise::bench

@@ -66,6 +66,12 @@ Result<std::vector<BenchResult>> bench_messages(const BenchOptions& options);
 // One head with 1,000 stub generators: the head's processor time, how long prompts take, memory.
 Result<std::vector<BenchResult>> bench_scale(const BenchOptions& options);
 
+// Tokens/s of SmolLM2 at batch 1, 8 and 32 against transformers and llama.cpp, and the seconds
+// until it can decode.
+Result<std::vector<BenchResult>> bench_smollm2(const BenchOptions& options);
+// Samples/s and peak memory of a GRPO step of SmolLM2, from prompts to new weights, against TRL.
+Result<std::vector<BenchResult>> bench_trl(const BenchOptions& options);
+
 // MB/s of text that is encoded and decoded on one thread against the tokenizers package.
 Result<std::vector<BenchResult>> bench_tokenizer(const BenchOptions& options);
 
@@ -93,7 +99,12 @@ Result<std::filesystem::path> reference_python(const BenchOptions& options,
                                                const std::string& kind);
 
 // Runs a Python script of the repository with WORDS... and the packages of `kind`, and reads the
-// one number that it prints last.
+// numbers, all above 0, of the last line that it prints.
+Result<std::vector<double>> run_reference_numbers(const BenchOptions& options,
+                                                  const std::vector<std::string>& words,
+                                                  const std::string& kind,
+                                                  const std::string& script);
+// The first of them.
 Result<double> run_reference(const BenchOptions& options, const std::vector<std::string>& words,
                              const std::string& kind = "reference",
                              const std::string& script = "bench/reference.py");
