@@ -1,24 +1,35 @@
 #include "actors/eval_run.hpp"
 
+#include <iterator>
 #include <utility>
 
 #include "messages/check.hpp"
 
 namespace tracewise {
 
-EvalRun::EvalRun(std::span<const Prompt> prompts, const EvalOptions& options, uint64_t version)
-    : prompts_(prompts), options_(options), version_(version) {
-  for (uint64_t i = 0; i < prompts_.size(); ++i) open_[kEvalGroup | i] = 0;
+EvalRun::EvalRun(std::span<const EvalSet> sets, const SamplingParams& sampling, uint64_t version)
+    : sampling_(sampling), version_(version) {
+  for (const EvalSet& set : sets) {
+    const uint64_t first = first_eval_group(set.name);
+    const bool fresh = sets_.emplace(first, &set).second;
+    TW_CHECK(fresh, "two evaluation sets have the same groups");
+    for (uint64_t i = 0; i < set.prompts.size(); ++i) open_[first + i] = 0;
+  }
+}
+
+const EvalSet& EvalRun::set_of(uint64_t group) const {
+  return *std::prev(sets_.upper_bound(group))->second;
 }
 
 GroupTask EvalRun::task(uint64_t group, uint32_t attempt) const {
+  const EvalSet& set = set_of(group);
   GroupTask task;
   task.key = {group, attempt};
   task.purpose = Purpose::kEval;
   task.issue_version = version_;
-  task.samples = options_.samples;
-  task.sampling = options_.sampling;
-  task.prompt = prompts_[group & ~kEvalGroup];
+  task.samples = set.samples;
+  task.sampling = sampling_;
+  task.prompt = set.prompts[group - first_eval_group(set.name)];
   return task;
 }
 
@@ -42,7 +53,7 @@ bool EvalRun::put(TracedRollout traced) {
   auto& group = rollouts_[key.group];
   const uint32_t sample = traced.rollout.sample;
   group.emplace(sample, std::move(traced));
-  if (group.size() < options_.samples) return false;
+  if (group.size() < set_of(key.group).samples) return false;
   open_.erase(it);
   return true;
 }

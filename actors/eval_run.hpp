@@ -6,23 +6,19 @@
 #include <span>
 #include <vector>
 
-#include "actors/eval_result.hpp"
-#include "actors/run_options.hpp"
+#include "actors/eval_set.hpp"
 #include "messages/records.hpp"
 
 namespace tracewise {
 
-// Groups of evaluations are told from training groups by this bit, which keeps their random numbers
-// apart as well. Every evaluation of a prompt has the same number, so that two evaluations differ
-// by their weights alone. Below 2^48, the largest group that rollout/random.hpp takes.
-inline constexpr uint64_t kEvalGroup = uint64_t{1} << 47;
-
 // Not thread-safe; owned by the coordinator.
 class EvalRun {
  public:
-  // One group of options.samples rollouts for each prompt, to be sampled with `version`.
-  EvalRun(std::span<const Prompt> prompts, const EvalOptions& options, uint64_t version);
+  // A group for each prompt of each set, to be sampled with `version`. `sets` outlive the object
+  // and have passed check() and check_set_names().
+  EvalRun(std::span<const EvalSet> sets, const SamplingParams& sampling, uint64_t version);
 
+  // Of all sets, so that none waits for another's last rollouts.
   std::vector<GroupTask> tasks() const;
 
   // The task of another attempt; what came of the older one is forgotten.
@@ -41,8 +37,10 @@ class EvalRun {
  private:
   GroupTask task(uint64_t group, uint32_t attempt) const;
 
-  std::span<const Prompt> prompts_;
-  EvalOptions options_;
+  const EvalSet& set_of(uint64_t group) const;
+
+  std::map<uint64_t, const EvalSet*> sets_;  // by first group
+  SamplingParams sampling_;
   uint64_t version_;
   std::map<uint64_t, uint32_t> open_;  // unfinished groups: their newest attempt
   std::map<uint64_t, std::map<uint32_t, TracedRollout>> rollouts_;  // by group and sample

@@ -102,6 +102,7 @@ Result<void> Node::open(bool resume) {
     sender_ = make_both_sender(make_local_sender(weights_), std::move(others));
   }
   TW_ASSIGN(books_, RunBooks::open(*folder_, resume, options_, parts_->prompts, wall_time()));
+  books_->save_outputs_with(parts_->save_outputs);
   for (const std::string& skipped : books_->start().skipped) {
     services_->tell("a broken checkpoint was passed over and set aside as *.broken: " + skipped);
   }

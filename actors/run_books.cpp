@@ -1,5 +1,6 @@
 #include "actors/run_books.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace tracewise {
@@ -24,7 +25,7 @@ Result<std::unique_ptr<RunBooks>> RunBooks::open(RunFolder& folder, bool resume,
                                                  const RunOptions& options,
                                                  const std::vector<Prompt>& prompts,
                                                  double wall_time) {
-  std::unique_ptr<RunBooks> books(new RunBooks());
+  std::unique_ptr<RunBooks> books(new RunBooks(folder, options));
   TW_ASSIGN(books->db_, Database::open(folder.database(), Database::Mode::kReadWrite));
   TW_ASSIGN(books->ledger_, Ledger::open(books->db_.get()));
   TW_ASSIGN(books->store_, RunStore::open(books->db_.get(), Database::Mode::kReadWrite));
@@ -66,6 +67,7 @@ Result<void> RunBooks::begin_resumed(RunFolder& folder) {
   TW_ASSIGN(start_.trained, ledger_->trained_groups());
   TW_ASSIGN(const uint64_t last, store_->last_step());
   start_.undone_steps = std::max(last, step) - step;
+  TW_TRY(outputs_.forget_after(step));
   return db_->transaction(true, [&] { return store_->forget_after(step); });
 }
 
@@ -92,12 +94,18 @@ Result<void> RunBooks::record_step(const TrainedBatch& batch, std::span<const Me
   return writer_->write(batch.step, metrics, wall_time);
 }
 
-Result<void> RunBooks::record_eval(const EvalResult& result, std::vector<TracedRollout> logged,
-                                   double wall_time) {
+Result<void> RunBooks::record_eval(const EvalResult& result, std::vector<TracedRollout> rollouts,
+                                   uint64_t best_step, double wall_time) {
+  TW_TRY(outputs_.save(result, rollouts, best_step));
+  // Of every set the first prompts, not all of one set.
+  std::erase_if(rollouts, [](const TracedRollout& t) { return t.rollout.sample != 0; });
+  std::ranges::stable_sort(
+      rollouts, {}, [](const TracedRollout& t) { return t.rollout.key.group % kMaxSetPrompts; });
+  if (rollouts.size() > log_rollouts_) rollouts.resize(log_rollouts_);
   const std::vector<Metric> metrics = eval_metrics(result);
   TW_TRY(db_->transaction(false, [&]() -> Result<void> {
     TW_TRY(store_->put_metrics(result.step, metrics));
-    for (TracedRollout& traced : logged) {
+    for (TracedRollout& traced : rollouts) {
       TW_TRY(store_->put_rollout({result.step, std::move(traced), {}}));
     }
     return {};

@@ -1,4 +1,5 @@
-// Everything that a run writes down as it goes: ledger, run values, metrics, logged rollouts.
+// Everything that a run writes down as it goes: ledger, run values, metrics, logged
+// rollouts, outputs of evaluations.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "actors/eval_outputs.hpp"
 #include "actors/eval_result.hpp"
 #include "actors/ledger.hpp"
 #include "actors/metrics_writer.hpp"
@@ -50,18 +53,26 @@ class RunBooks {
   // Forgets the rollouts of a group that is issued again.
   void forget_logged(uint64_t group) { logged_.erase(group); }
 
+  // Who writes evaluations' outputs; without it they are not kept.
+  void save_outputs_with(SaveOutputs save) { outputs_.save_with(std::move(save)); }
+
   // The step's batch, metrics and logged rollouts, in one transaction.
   Result<void> record_step(const TrainedBatch& batch, std::span<const Metric> metrics,
                            double wall_time);
-  Result<void> record_eval(const EvalResult& result, std::vector<TracedRollout> logged,
-                           double wall_time);
+  // The metrics, the outputs of all rollouts (ascending by group and sample), and in run.db the
+  // first ones. `best_step`: after which the best evaluation so far was.
+  Result<void> record_eval(const EvalResult& result, std::vector<TracedRollout> rollouts,
+                           uint64_t best_step, double wall_time);
 
  private:
-  RunBooks() = default;
+  RunBooks(const RunFolder& folder, const RunOptions& options)
+      : log_rollouts_(options.log_rollouts), outputs_(folder.evals(), options.eval.save_outputs) {}
   Result<void> begin_resumed(RunFolder& folder);
   Result<void> check_identity(const RunFolder& folder, const RunOptions& options,
                               const std::vector<Prompt>& prompts, bool resume);
 
+  uint32_t log_rollouts_;
+  EvalOutputs outputs_;
   RunStart start_;
   std::unique_ptr<Database> db_;  // outlives the two below
   std::unique_ptr<Ledger> ledger_;

@@ -25,11 +25,11 @@ Error group_error(const std::string& what, const Failure& failure) {
 }  // namespace
 
 RunControl::RunControl(const RunOptions& options, const std::vector<Prompt>* prompts,
-                       const std::vector<Prompt>* eval_prompts, RunBooks* books, double wall_time,
+                       const std::vector<EvalSet>* eval_sets, RunBooks* books, double wall_time,
                        TimePoint now)
     : options_(options),
       prompts_(prompts),
-      eval_prompts_(eval_prompts),
+      eval_sets_(eval_sets),
       books_(books),
       order_(prompts->size(), options.seed, options.shuffle),
       clock_(books->start().state.train_seconds),

@@ -41,7 +41,7 @@ struct ClockReading {
 // state are the learner's own.
 struct SaveRequest {
   CheckpointState state;
-  bool best = false;  // it has the best eval/accuracy so far
+  bool best = false;  // it has the best accuracy so far (eval.best_set)
   uint64_t keep_last = 1;
   bool keep_best = true;
   int64_t deadline_ms = 0;
@@ -61,7 +61,7 @@ struct RunSummary {
   uint64_t failed_groups = 0;   // without attempts left
   uint64_t stale_groups = 0;    // refused by the learner and issued again
   std::vector<EvalResult> evals;
-  double best_accuracy = -1;  // of the evaluations of the whole run; -1: none
+  double best_accuracy = -1;  // of the evaluations of the whole run (eval.best_set); -1: none
   uint64_t best_step = 0;
   std::string checkpoint;  // folder of the last one
 };
@@ -81,10 +81,10 @@ class RunControl {
     std::optional<RunSummary> end;
   };
 
-  // `books` and the prompts outlive the object. `wall_time` is the time of `now` in seconds since
-  // 1970.
+  // `books`, the prompts and the sets outlive the object. `wall_time` is the time of `now` in
+  // seconds since 1970.
   RunControl(const RunOptions& options, const std::vector<Prompt>* prompts,
-             const std::vector<Prompt>* eval_prompts, RunBooks* books, double wall_time,
+             const std::vector<EvalSet>* eval_sets, RunBooks* books, double wall_time,
              TimePoint now);
 
   Result<Todo> begin(TimePoint now);
@@ -144,7 +144,7 @@ class RunControl {
 
   const RunOptions options_;
   const std::vector<Prompt>* prompts_;
-  const std::vector<Prompt>* eval_prompts_;
+  const std::vector<EvalSet>* eval_sets_;
   RunBooks* books_;
   PromptOrder order_;
   Dispatcher dispatcher_;

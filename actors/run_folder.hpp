@@ -7,7 +7,8 @@
 //   checkpoints/step-N/       model/ (Hugging Face folder) or adapter/ (PEFT's), state.json,
 //                             optimizer.safetensors
 //   checkpoints/step-N.broken passed over by a resume
-//   checkpoints/best          -> step-N with the best eval/accuracy
+//   checkpoints/best          -> step-N with the best accuracy (eval.best_set)
+//   evals/step-N.jsonl        outputs of the evaluation after step N (actors/eval_outputs.hpp)
 //   logs/NODE.log
 //   lock                      held with flock; holds the pid of the process that uses the folder
 #pragma once
@@ -34,7 +35,7 @@ struct CheckpointState {
   uint64_t next_group = 0;   // dataset cursor: groups issued when it was asked for
   double train_seconds = 0;  // used of budget_seconds
   uint64_t seed = 0;         // of the run; all randomness is counted from it
-  double best_metric = -1;   // best eval/accuracy so far; -1: none yet
+  double best_metric = -1;   // best accuracy so far (eval.best_set); -1: none yet
   uint64_t best_step = 0;
   uint64_t last_eval_step = 0;
   double last_eval_seconds = -1;      // of training time; -1: no evaluation yet
@@ -71,6 +72,7 @@ class RunFolder {
   std::filesystem::path database() const { return root_ / "run.db"; }
   std::filesystem::path metrics() const { return root_ / "metrics.jsonl"; }
   std::filesystem::path checkpoints() const { return root_ / "checkpoints"; }
+  std::filesystem::path evals() const { return root_ / "evals"; }
   std::filesystem::path logs() const { return root_ / "logs"; }
 
   // Writes checkpoints/step-N: `write_parts` fills the folder it is given (model/ and

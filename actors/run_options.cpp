@@ -62,6 +62,7 @@ Result<void> check(const RunOptions& o) {
   TW_TRY(at_least("window_samples", o.window_samples, 1));
   TW_TRY(at_least("window_rollouts", o.window_rollouts, 1));
   TW_TRY(at_least("eval.samples", o.eval.samples, 1));
+  for (const uint32_t k : o.eval.pass_at) TW_TRY(at_least("eval.pass_at", k, 1));
   TW_TRY(at_least("checkpoint.keep_last", static_cast<int64_t>(o.checkpoint.keep_last), 1));
   TW_TRY(not_negative("budget_seconds", o.budget_seconds));
   TW_TRY(not_negative("eval.every_seconds", o.eval.every_seconds));

@@ -24,22 +24,24 @@ struct Deadlines {
   int64_t exit_ms = 3'000;          // all actors, until they are gone
 };
 
-// Evaluation inside the run: `samples` rollouts of each prompt of the evaluation set. Training and
-// its clock stand still meanwhile.
+// Evaluation inside the run, of all its sets at once. Training and its clock stand still meanwhile.
 struct EvalOptions {
   bool at_start = true;            // before the first step
   bool at_end = true;              // after the last step
   uint64_t every_steps = 0;        // 0: never
   double every_seconds = 0;        // of training time; 0: never
   std::vector<double> at_seconds;  // of training time, ascending
-  uint32_t samples = 1;            // k >= 1
+  uint32_t samples = 1;            // of each prompt, >= 1, where a set doesn't say otherwise
+  std::vector<uint32_t> pass_at;   // ascending k; empty: the fewest samples of a set
+  std::string best_set;            // whose accuracy chooses the best checkpoint; empty: their mean
+  uint64_t save_outputs = 4;       // newest evaluations whose outputs are kept beside the best's
   SamplingParams sampling;
 };
 
 struct CheckpointOptions {
   uint64_t every_steps = 0;  // 0: at the end, at a stop and for the best alone
   uint64_t keep_last = 2;    // >= 1
-  bool keep_best = true;     // also keep the one with the best eval/accuracy
+  bool keep_best = true;     // also keep the one with the best accuracy (eval.best_set)
 };
 
 // (kMaxStaleness + 1) batches are issued at most; older tokens than that teach nothing.

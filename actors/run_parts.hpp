@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "actors/eval_outputs.hpp"
+#include "actors/eval_set.hpp"
 #include "actors/progress.hpp"
 #include "learner/rank_group.hpp"
 #include "learner/rank_store.hpp"
@@ -24,8 +26,8 @@ namespace tracewise {
 // the same time as others; again for a generator that is restarted. What they refer to lives until
 // the process ends or run_training() has returned without ErrorClass::kDeadline.
 struct RunParts {
-  std::vector<Prompt> prompts;       // at least one
-  std::vector<Prompt> eval_prompts;  // empty: no evaluation
+  std::vector<Prompt> prompts;     // at least one
+  std::vector<EvalSet> eval_sets;  // empty: no evaluation
 
   std::function<Result<std::unique_ptr<Engine>>(uint32_t generator)> make_engine;
   std::function<Result<std::unique_ptr<Tracer>>()> make_tracer;
@@ -45,6 +47,10 @@ struct RunParts {
   std::string weights_folder = "model";  // "adapter" where that is what is trained
   std::function<Result<void>(const std::filesystem::path& dir, const Weights& weights)> save_model;
   std::function<Result<WeightsPtr>(const std::filesystem::path& dir)> load_model;
+
+  // Writes an evaluation's rollouts, ascending by group and sample, as one file. Empty: they are
+  // not kept.
+  SaveOutputs save_outputs;
 
   // Called in the thread of run_training(), every progress_seconds. May be empty.
   std::function<void(const Progress&)> on_progress;

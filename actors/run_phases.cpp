@@ -20,6 +20,22 @@ bool passed_multiple(uint64_t every, uint64_t before, uint64_t step) {
   return every > 0 && step / every > before / every;
 }
 
+// Why the first failed rollout of the set did.
+Failure first_failure(const std::vector<TracedRollout>& rollouts, const std::string& set) {
+  const uint64_t first = first_eval_group(set);
+  const auto found = std::find_if(rollouts.begin(), rollouts.end(), [first](const auto& t) {
+    return t.rollout.key.group >= first && t.rollout.failure.failed();
+  });
+  return found == rollouts.end() ? Failure{} : found->rollout.failure;
+}
+
+// What checkpoints are compared by.
+double chosen_accuracy(const EvalResult& result, const std::string& best_set) {
+  const auto found = std::find_if(result.sets.begin(), result.sets.end(),
+                                  [&](const SetResult& set) { return set.name == best_set; });
+  return found == result.sets.end() ? result.accuracy : found->accuracy;
+}
+
 double seconds_between(RunControl::TimePoint from, RunControl::TimePoint to) {
   return std::chrono::duration<double>(to - from).count();
 }
@@ -35,7 +51,7 @@ bool RunControl::finished(TimePoint now) const {
 }
 
 bool RunControl::eval_due(TimePoint now) const {
-  if (eval_prompts_->empty() || last_eval_step_ == step_) return false;
+  if (eval_sets_->empty() || last_eval_step_ == step_) return false;
   const EvalOptions& eval = options_.eval;
   if (finished(now) && eval.at_end) return true;
   if (step_ == 0) return eval.at_start;
@@ -49,7 +65,7 @@ bool RunControl::eval_due(TimePoint now) const {
 
 void RunControl::begin_eval(TimePoint now) {
   run_clock(false, now);
-  eval_ = std::make_unique<EvalRun>(*eval_prompts_, options_.eval, version_);
+  eval_ = std::make_unique<EvalRun>(*eval_sets_, options_.eval.sampling, version_);
   eval_since_ = now;
   for (GroupTask& task : eval_->tasks()) dispatcher_.push(std::move(task));
 }
@@ -57,28 +73,28 @@ void RunControl::begin_eval(TimePoint now) {
 Result<void> RunControl::end_eval(TimePoint now) {
   std::vector<TracedRollout> rollouts = eval_->take();
   eval_.reset();
-  EvalResult result = measure(rollouts);
+  TW_ASSIGN(const auto pass_at, pass_at_of(options_.eval.pass_at, *eval_sets_));
+  EvalResult result = measure(rollouts, *eval_sets_, pass_at);
   result.step = step_;
   result.version = version_;
   result.train_seconds = clock_.seconds(now);
   result.wall_seconds = seconds_between(eval_since_, now);
-  if (result.rollouts == 0) {
-    return Error{ErrorClass::kInternal, "every rollout of the evaluation after step " +
-                                            std::to_string(step_) +
-                                            " failed: " + rollouts.front().rollout.failure.message};
+  if (const std::string* set = unmeasured_set(result)) {
+    return Error{ErrorClass::kInternal, "every rollout of the evaluation set " + *set +
+                                            " after step " + std::to_string(step_) +
+                                            " failed: " + first_failure(rollouts, *set).message};
   }
-  std::erase_if(rollouts, [](const TracedRollout& t) { return t.rollout.sample != 0; });
-  if (rollouts.size() > options_.log_rollouts) rollouts.resize(options_.log_rollouts);
-  TW_TRY(books_->record_eval(result, std::move(rollouts), wall_time(now)));
   last_eval_step_ = step_;
   last_eval_seconds_ = result.train_seconds;
-  if (result.accuracy > summary_.best_accuracy) {
-    summary_.best_accuracy = result.accuracy;
+  const double accuracy = chosen_accuracy(result, options_.eval.best_set);
+  if (accuracy > summary_.best_accuracy) {
+    summary_.best_accuracy = accuracy;
     summary_.best_step = step_;
     // The start is nobody's best: there is nothing that training made.
     best_unsaved_ = step_ > 0 && options_.checkpoint.keep_best;
   }
-  summary_.evals.push_back(result);
+  TW_TRY(books_->record_eval(result, std::move(rollouts), summary_.best_step, wall_time(now)));
+  summary_.evals.push_back(std::move(result));
   return {};
 }
 

@@ -247,6 +247,20 @@ std::optional<Conflict> find_reward_conflict(const Config& c) {
   return std::nullopt;
 }
 
+std::optional<Conflict> find_eval_conflict(const Config& c) {
+  if (!std::ranges::is_sorted(c.run.eval.pass_at, std::ranges::less_equal()))
+    return Conflict{{"eval.pass_at"}, "the numbers must ascend"};
+  for (const EvalSetOptions& set : c.eval_sets) {
+    if (set.name.empty() || set.path.empty())
+      return Conflict{{"eval.sets"}, "each set has a name and a path"};
+    if (set.verifier.empty()) continue;
+    const auto& kinds = verifier_kinds();
+    if (std::ranges::none_of(kinds, [&](const auto& kind) { return kind.name == set.verifier; }))
+      return Conflict{{"eval.sets"}, "there is no verifier '" + set.verifier + "'"};
+  }
+  return std::nullopt;
+}
+
 std::optional<Conflict> find_conflict(const Config& c) {
   if (auto conflict = find_reward_conflict(c)) return conflict;
   if (auto conflict = find_algorithm_conflict(c)) return conflict;
@@ -261,6 +275,7 @@ std::optional<Conflict> find_conflict(const Config& c) {
   if (!std::ranges::is_sorted(c.run.eval.at_seconds)) {
     return Conflict{{"eval.at_seconds"}, "the times must ascend"};
   }
+  if (auto conflict = find_eval_conflict(c)) return conflict;
   if (auto conflict = find_cluster_conflict(c)) return conflict;
   return find_size_conflict(c);
 }

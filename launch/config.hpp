@@ -38,6 +38,15 @@ struct DataRows {
   int64_t eval = 0;  // held out for evaluation, where that has no file of its own
 };
 
+// Prompts of an evaluation under a name.
+struct EvalSetOptions {
+  std::string name;
+  std::string path;      // of prompts, with the columns of the training prompts
+  int64_t samples = 0;   // rollouts of each prompt; 0: eval.samples
+  int64_t max_rows = 0;  // drawn by the run's seed; 0: all
+  std::string verifier;  // kind that verifies the rows that name none; empty: the run's
+};
+
 // A low-rank adapter is trained instead of all weights (docs/lora.md).
 struct LoraOptions {
   int64_t rank = 0;                  // 0: that of `adapter_dir`, or no adapter at all
@@ -76,6 +85,7 @@ struct Config {
   EngineOptions engine;
   DatasetOptions data;       // training prompts
   DatasetOptions eval_data;  // evaluation prompts; differs in its path alone; may be empty
+  std::vector<EvalSetOptions> eval_sets;  // beside eval_data or what data_rows holds out
   DataRows data_rows;
   StepOptions steps;
   VerifierOptions verifier;

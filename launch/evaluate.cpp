@@ -20,9 +20,9 @@ using Seconds = std::chrono::duration<double>;
 // The groups, shared by the threads that work on them.
 class Work {
  public:
-  Work(const EvalOptions& options, std::span<const Prompt> prompts, uint64_t version,
+  Work(std::span<const EvalSet> sets, const SamplingParams& sampling, uint64_t version,
        uint32_t workers, bool probe)
-      : run_(prompts, options, version),
+      : run_(sets, sampling, version),
         tasks_(run_.tasks()),
         left_(workers),
         groups_(tasks_.size()) {
@@ -184,9 +184,10 @@ class Worker {
   uint64_t working_ = 0;                                      // pieces of it that are not done
 };
 
-Result<void> check(const Config& config, std::span<const Prompt> prompts,
-                   const EvaluateOptions& options) {
-  if (prompts.empty()) return bad_input("there are no prompts to evaluate on");
+Result<void> check_options(const Config& config, std::span<const EvalSet> sets,
+                           const EvaluateOptions& options) {
+  if (sets.empty()) return bad_input("there are no prompts to evaluate on");
+  TW_TRY(check(sets));
   if (options.probe && config.probe.mode == ProbeMode::kNone) {
     return bad_input(
         "values were asked for, but probe.mode is none; choose likelihood, answer or verbal");
@@ -197,18 +198,23 @@ Result<void> check(const Config& config, std::span<const Prompt> prompts,
 }  // namespace
 
 Result<Evaluation> evaluate(const Config& config, const ModelFolder& model,
-                            std::span<const Prompt> prompts, const EvaluateOptions& options,
+                            std::span<const EvalSet> sets, const EvaluateOptions& options,
                             std::stop_token stop,
                             const std::function<void(const EvaluateProgress&)>& report) {
-  TW_TRY(check(config, prompts, options));
+  TW_TRY(check_options(config, sets, options));
+  TW_ASSIGN(const auto pass_at, pass_at_of(config.run.eval.pass_at, sets));
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] { return Seconds(std::chrono::steady_clock::now() - start).count(); };
-  const EvalOptions& eval = config.run.eval;
-  const uint32_t workers = std::min(config.run.generators,
-                                    static_cast<uint32_t>(std::min<size_t>(prompts.size(), 1024)));
-  const uint64_t share = (prompts.size() * eval.samples + workers - 1) / workers;
+  uint64_t prompts = 0, rollouts = 0;
+  for (const EvalSet& set : sets) {
+    prompts += set.prompts.size();
+    rollouts += set.prompts.size() * set.samples;
+  }
+  const auto workers =
+      static_cast<uint32_t>(std::min<uint64_t>(config.run.generators, std::min(prompts, 1024ul)));
+  const uint64_t share = (rollouts + workers - 1) / workers;
   const uint64_t window = std::min<uint64_t>(share, config.run.window_samples);
-  Work work(eval, prompts, model.weights->version(), workers, options.probe);
+  Work work(sets, config.run.eval.sampling, model.weights->version(), workers, options.probe);
   {
     std::vector<std::jthread> threads;
     for (uint32_t w = 0; w < workers; ++w) {
@@ -225,7 +231,7 @@ Result<Evaluation> evaluate(const Config& config, const ModelFolder& model,
   if (work.error()) return *work.error();
   Evaluation out;
   out.rollouts = work.take();
-  out.result = measure(out.rollouts);
+  out.result = measure(out.rollouts, sets, pass_at);
   out.result.version = model.weights->version();
   out.result.wall_seconds = seconds();
   out.stats = group_stats(out.rollouts);

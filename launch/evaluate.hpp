@@ -37,16 +37,17 @@ struct Evaluation {
   std::vector<TracedRollout> rollouts;  // ascending by (group, sample), where they were asked for
 };
 
-// Samples config.run.eval.samples rollouts of each prompt with `model` in config.run.generators
-// threads, each with an engine of config.engine.threads. The group ids and so the tokens are those
-// of an evaluation inside a run with the same seed, whatever the number of threads (bit-equal in
-// fp32 on the CPU). A rollout whose values cannot be probed counts all the same.
+// Samples the rollouts of all sets with `model` in config.run.generators threads, each with an
+// engine of config.engine.threads, none of which waits for a set's end. The group ids and so the
+// tokens are those of an evaluation inside a run with the same seed, whatever the number of threads
+// (bit-equal in fp32 on the CPU). A rollout whose values cannot be probed counts all the same.
 //
 // `report` (may be empty) is called in this thread every config.run.progress_seconds (0: never).
-// kBadInput: no prompts, options out of range, a probe asked for without probe.mode. kCancelled
+// kBadInput: no sets or one without prompts, a k of eval.pass_at above a set's samples, a probe
+// asked for without probe.mode. kCancelled
 // when `stop` ended it.
 Result<Evaluation> evaluate(const Config& config, const ModelFolder& model,
-                            std::span<const Prompt> prompts, const EvaluateOptions& options,
+                            std::span<const EvalSet> sets, const EvaluateOptions& options,
                             std::stop_token stop,
                             const std::function<void(const EvaluateProgress&)>& report);
 

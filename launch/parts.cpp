@@ -1,6 +1,7 @@
 #include "launch/parts.hpp"
 
 #include "launch/device_pool.hpp"
+#include "launch/rollouts_file.hpp"
 #include "learner/rank_group.hpp"
 #include "model/adapter.hpp"
 #include "model/adapter_folder.hpp"
@@ -145,7 +146,11 @@ Result<RunParts> run_parts(std::shared_ptr<const Config> config,
   TW_TRY(check_device(config->trainer.device));
   TW_ASSIGN(RunParts parts, seat_parts(config, model, {}));
   parts.prompts = std::move(data.train.prompts);
-  parts.eval_prompts = std::move(data.eval.prompts);
+  for (EvalData& eval : data.eval) parts.eval_sets.push_back(std::move(eval.set));
+  parts.save_outputs = [model](const std::filesystem::path& file, const EvalResult& result,
+                               std::span<const TracedRollout> rollouts) {
+    return save_rollouts(file, result, rollouts, *model->tokenizer);
+  };
   parts.make_trainer = [config, model] {
     return make_trainer(config->trainer, model->config, model->weights);
   };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "actors/eval_result.hpp"
 #include "messages/random.hpp"
 #include "model/file_io.hpp"
 #include "rollout/data/prepared.hpp"
@@ -47,14 +48,96 @@ Result<std::vector<Prompt>> hold_out(const Config& config, std::vector<Prompt>& 
 }
 
 Result<Dataset> load_checked(const DatasetOptions& options, const ModelFolder& model,
-                             const RunCheck& check) {
-  return load_data(options, *model.tokenizer, model.config, model.files, check.function());
+                             const PromptCheck& check) {
+  return load_data(options, *model.tokenizer, model.config, model.files, check);
 }
 
-std::string note(const std::filesystem::path& file, const Dataset& data, const std::string& reason,
-                 const DroppedRows& dropped) {
+// All sets with a file: data.eval_prompts and eval.sets.
+std::vector<EvalSetOptions> sets_of_files(const Config& config) {
+  std::vector<EvalSetOptions> sets;
+  if (const auto& file = config.eval_data.path; !file.empty())
+    sets.push_back({set_name(file), file.string(), 0, 0, ""});
+  sets.insert(sets.end(), config.eval_sets.begin(), config.eval_sets.end());
+  return sets;
+}
+
+bool holds_out(const Config& config) {
+  return config.eval_data.path.empty() && config.data_rows.eval > 0 && !config.data.path.empty();
+}
+
+uint32_t samples_of(const Config& config, const EvalSetOptions& set) {
+  return set.samples > 0 ? static_cast<uint32_t>(set.samples) : config.run.eval.samples;
+}
+
+// Without their prompts.
+std::vector<EvalData> described_sets(const Config& config) {
+  std::vector<EvalData> sets;
+  if (holds_out(config))
+    sets.push_back({{"held_out", {}, config.run.eval.samples}, config.data.path, {}});
+  for (const EvalSetOptions& set : sets_of_files(config))
+    sets.push_back({{set.name, {}, samples_of(config, set)}, set.path, {}});
+  return sets;
+}
+
+// Names, samples and best_set, before any file is read.
+Result<void> check_described(const Config& config, const std::vector<EvalData>& sets) {
+  std::vector<std::string> names;
+  for (const EvalData& data : sets) names.push_back(data.set.name);
+  TW_TRY(check_set_names(names));
+  TW_TRY(pass_at_of(config.run.eval.pass_at, eval_sets(sets)));
+  const std::string& best = config.run.eval.best_set;
+  if (best.empty() || std::ranges::find(names, best) != names.end()) return {};
+  std::string known;
+  for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
+  return bad_input("eval.best_set = \"" + best + "\": " +
+                   (known.empty() ? "there is no evaluation set" : "the sets are " + known));
+}
+
+// Reads the prompts of a set with a file; rows that name no verifier get the set's.
+Result<void> fill(EvalData& data, const Config& config, const EvalSetOptions& set,
+                  const ModelFolder& model, const RunCheck& run_check) {
+  DatasetOptions options = config.eval_data;
+  options.path = set.path;
+  const PromptCheck check = [&, inner = run_check.function()](const Prompt& prompt) {
+    if (set.verifier.empty() || !prompt.verifier.empty()) return inner(prompt);
+    Prompt own = prompt;
+    own.verifier = set.verifier;
+    return inner(own);
+  };
+  TW_ASSIGN(Dataset rows, load_checked(options, model, check));
+  const auto most = static_cast<size_t>(set.max_rows);
+  if (most > 0 && most < rows.prompts.size())
+    rows.prompts = take(rows.prompts, draw(rows.prompts.size(), most, config.seed));
+  for (Prompt& prompt : rows.prompts)
+    if (prompt.verifier.empty()) prompt.verifier = set.verifier;
+  data.set.prompts = std::move(rows.prompts);
+  data.report = std::move(rows.report);
+  return {};
+}
+
+// All sets; what is held out is taken from `train`.
+Result<std::vector<EvalData>> load_sets(const Config& config, const ModelFolder& model,
+                                        const RunCheck& check, std::vector<Prompt>* train) {
+  std::vector<EvalData> sets = described_sets(config);
+  TW_TRY(check_described(config, sets));
+  auto next = sets.begin();
+  if (holds_out(config)) {
+    TW_ASSIGN((next++)->set.prompts, hold_out(config, *train));
+  }
+  for (const EvalSetOptions& set : sets_of_files(config))
+    TW_TRY(fill(*next++, config, set, model, check));
+  TW_TRY(tracewise::check(eval_sets(sets)));
+  return sets;
+}
+
+std::filesystem::path saved_set(const std::filesystem::path& run, const EvalData& data) {
+  return run / "eval_prompts" / (data.set.name + ".jsonl");
+}
+
+std::string note(const std::filesystem::path& file, const DatasetReport& report,
+                 const std::string& reason, const DroppedRows& dropped) {
   return file.string() + ": " + std::to_string(dropped.rows) + " of " +
-         std::to_string(data.report.rows) + " rows dropped (" + reason +
+         std::to_string(report.rows) + " rows dropped (" + reason +
          "), the first: " + dropped.first;
 }
 
@@ -89,56 +172,74 @@ Result<std::vector<Prompt>> load_prompts(const DatasetOptions& options, const Mo
   return std::move(data.prompts);
 }
 
+std::string set_name(const std::filesystem::path& file) {
+  std::string name = file.stem().string().substr(0, 64);
+  for (char& c : name)
+    if (!is_set_name("x" + std::string(1, c))) c = '_';
+  return is_set_name(name) ? name : "_" + name.substr(0, 63);
+}
+
+std::vector<EvalSet> eval_sets(const std::vector<EvalData>& data) {
+  std::vector<EvalSet> sets;
+  for (const EvalData& each : data) sets.push_back(each.set);
+  return sets;
+}
+
 Result<RunData> load_run_data(const Config& config, const ModelFolder& model) {
   if (config.data.path.empty())
     return bad_input("data.prompts is not set; it names the training prompts");
   TW_ASSIGN(const RunCheck check, RunCheck::make(config));
   RunData data;
-  TW_ASSIGN(data.train, load_checked(config.data, model, check));
-  if (!config.eval_data.path.empty()) {
-    TW_ASSIGN(data.eval, load_checked(config.eval_data, model, check));
-  } else if (config.data_rows.eval > 0) {
-    TW_ASSIGN(data.eval.prompts, hold_out(config, data.train.prompts));
-  }
+  TW_ASSIGN(data.train, load_checked(config.data, model, check.function()));
   std::vector<Prompt>& prompts = data.train.prompts;
+  TW_ASSIGN(data.eval, load_sets(config, model, check, &prompts));
   const auto most = static_cast<size_t>(config.data_rows.max);
   if (most > 0 && most < prompts.size())
     prompts = take(prompts, draw(prompts.size(), most, config.seed));
   return data;
 }
 
-Result<std::vector<Prompt>> load_eval_prompts(const Config& config, const ModelFolder& model) {
-  if (!config.eval_data.path.empty()) return load_prompts(config.eval_data, model);
-  if (config.data_rows.eval == 0 || config.data.path.empty()) {
+Result<std::vector<EvalData>> load_eval_data(const Config& config, const ModelFolder& model) {
+  if (described_sets(config).empty()) {
     return bad_input(
-        "data.eval_prompts is not set; it (or --data) names the prompt file, or data.eval_rows "
-        "says "
-        "how many rows of data.prompts are held out");
+        "data.eval_prompts is not set; it, eval.sets or --data names prompt files, or "
+        "data.eval_rows says how many rows of data.prompts are held out");
   }
   TW_ASSIGN(const RunCheck check, RunCheck::make(config));
-  TW_ASSIGN(Dataset all, load_checked(config.data, model, check));
-  return hold_out(config, all.prompts);
+  Dataset train;
+  if (holds_out(config)) {
+    TW_ASSIGN(train, load_checked(config.data, model, check.function()));
+  }
+  return load_sets(config, model, check, &train.prompts);
 }
 
 std::vector<std::string> notes(const Config& config, const RunData& data) {
   std::vector<std::string> lines;
   for (const auto& [reason, dropped] : data.train.report.dropped)
-    lines.push_back(note(config.data.path, data.train, reason, dropped));
-  for (const auto& [reason, dropped] : data.eval.report.dropped)
-    lines.push_back(note(config.eval_data.path, data.eval, reason, dropped));
+    lines.push_back(note(config.data.path, data.train.report, reason, dropped));
+  for (const EvalData& eval : data.eval)
+    for (const auto& [reason, dropped] : eval.report.dropped)
+      lines.push_back(note(eval.file, eval.report, reason, dropped));
   return lines;
 }
 
 Result<void> save_run_data(const std::filesystem::path& run, const RunData& data) {
   TW_TRY(save_prepared(run / "prompts.jsonl", data.train.prompts, data.train.report.template_hash));
-  return save_prepared(run / "eval_prompts.jsonl", data.eval.prompts,
-                       data.eval.report.template_hash);
+  std::error_code ignored;  // where there is no folder, writing says so
+  std::filesystem::create_directories(run / "eval_prompts", ignored);
+  for (const EvalData& eval : data.eval)
+    TW_TRY(save_prepared(saved_set(run, eval), eval.set.prompts, eval.report.template_hash));
+  return {};
 }
 
-Result<RunData> load_saved_data(const std::filesystem::path& run) {
+Result<RunData> load_saved_data(const std::filesystem::path& run, const Config& config) {
   RunData data;
   TW_ASSIGN(data.train.prompts, load_prepared(run / "prompts.jsonl"));
-  TW_ASSIGN(data.eval.prompts, load_prepared(run / "eval_prompts.jsonl"));
+  data.eval = described_sets(config);
+  TW_TRY(check_described(config, data.eval));
+  for (EvalData& eval : data.eval) {
+    TW_ASSIGN(eval.set.prompts, load_prepared(saved_set(run, eval)));
+  }
   return data;
 }
 

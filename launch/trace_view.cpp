@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "model/tokenizer.hpp"
 #include "rollout/verifier.hpp"
@@ -13,17 +15,15 @@ namespace {
 
 constexpr const char* kPlain = "\x1b[0m";
 
+constexpr std::pair<const char*, FinishReason> kFinishNames[] = {
+    {"stop", FinishReason::kStop},
+    {"length", FinishReason::kLength},
+    {"cancelled", FinishReason::kCancelled},
+    {"failed", FinishReason::kFailed}};
+
 const char* finish_name(FinishReason finish) {
-  switch (finish) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kCancelled:
-      return "cancelled";
-    case FinishReason::kFailed:
-      return "failed";
-  }
+  for (const auto& [name, reason] : kFinishNames)
+    if (reason == finish) return name;
   return "unknown";
 }
 
@@ -99,6 +99,14 @@ std::string step_text(size_t k, const StepView& step, bool colour) {
 
 nlohmann::ordered_json json_of(const std::optional<double>& value) {
   return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
+}
+
+std::optional<double> number_of(const nlohmann::json& value) {
+  return value.is_null() ? std::nullopt : std::optional<double>(value.get<double>());
+}
+
+std::string text_of(const nlohmann::json& value) {
+  return value.is_null() ? std::string() : value.get<std::string>();
 }
 
 }  // namespace
@@ -182,6 +190,34 @@ std::string view_json(const RolloutView& view) {
   if (view.failure.empty()) line["failure"] = nullptr;
   if (view.answer.empty()) line["answer"] = nullptr;
   return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+Result<RolloutView> view_of_json(const std::string& line) {
+  try {
+    const auto o = nlohmann::json::parse(line);
+    RolloutView view;
+    view.prompt = o.at("prompt");
+    view.answer = text_of(o.at("answer"));
+    view.sample = o.at("sample");
+    view.group_samples = o.at("group_samples");
+    view.reward = number_of(o.at("reward"));
+    view.start_value = number_of(o.at("start_value"));
+    view.tokens = o.at("tokens");
+    view.probe_tokens = o.at("probe_tokens");
+    view.failure = text_of(o.at("failure"));
+    const std::string finish = o.at("finish");
+    const auto* known = std::ranges::find_if(
+        kFinishNames, [&](const auto& entry) { return finish == entry.first; });
+    if (known == std::end(kFinishNames)) return bad_input("no response ends by '" + finish + "'");
+    view.finish = known->second;
+    for (const auto& s : o.at("steps")) {
+      view.steps.push_back({s.at("text"), s.at("tokens"), number_of(s.at("value")),
+                            number_of(s.at("gain")), number_of(s.at("advantage"))});
+    }
+    return view;
+  } catch (const nlohmann::json::exception& error) {
+    return bad_input(error.what());
+  }
 }
 
 }  // namespace tracewise

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "messages/records.hpp"
+#include "messages/result.hpp"
 
 namespace tracewise {
 
@@ -47,5 +48,8 @@ std::string view_text(const RolloutView& view, bool colour);
 
 // One line of JSON without its line end; unknown numbers are null.
 std::string view_json(const RolloutView& view);
+
+// What view_json() wrote; other fields are passed over. kBadInput says what is missing or wrong.
+Result<RolloutView> view_of_json(const std::string& line);
 
 }  // namespace tracewise

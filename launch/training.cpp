@@ -51,7 +51,7 @@ Result<Opened> open_old(const std::shared_ptr<const Config>& config,
                         std::shared_ptr<RunFolder> folder) {
   TW_TRY(check(config->run));
   TW_ASSIGN(ModelFolder model, load_start_model(*config));
-  TW_ASSIGN(RunData data, load_saved_data(folder->root()));
+  TW_ASSIGN(RunData data, load_saved_data(folder->root(), *config));
   TW_ASSIGN(RunParts parts, run_parts(config, std::make_shared<const ModelFolder>(std::move(model)),
                                       std::move(data)));
   return Opened{std::move(folder), std::move(parts)};

@@ -1,4 +1,4 @@
-// tracewise eval: accuracy, pass@k and response length on a prompt file.
+// tracewise eval: accuracy, pass@k and response length on prompt files.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -8,42 +8,45 @@
 #include "launch/commands/cli.hpp"
 #include "launch/evaluate.hpp"
 #include "launch/parts.hpp"
+#include "launch/rollouts_file.hpp"
 #include "launch/signals.hpp"
+#include "model/file_io.hpp"
 
 namespace tracewise {
 namespace {
-
-// Wilson's interval of pass@k, over the prompts.
-std::pair<double, double> pass_interval(const EvalResult& r) {
-  const auto n = static_cast<double>(r.prompts);
-  return wilson_interval(r.pass_at_k * n, n);
-}
 
 double share(auto part, auto whole) {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
-std::string json_line(const Evaluation& evaluation, const Config& config, bool probed) {
+nlohmann::ordered_json json_of(const EvalFigures& f) {
+  auto pass_at = nlohmann::ordered_json::array();
+  for (const PassAt& pass : f.pass_at) {
+    pass_at.push_back({{"k", pass.k},
+                       {"value", pass.value},
+                       {"ci", {pass.low, pass.high}},
+                       {"prompts", pass.prompts}});
+  }
+  return {{"prompts", f.prompts},
+          {"rollouts", f.rollouts},
+          {"failures", f.failures},
+          {"accuracy", f.accuracy},
+          {"accuracy_ci", {f.accuracy_low, f.accuracy_high}},
+          {"pass_at", std::move(pass_at)},
+          {"tokens_mean", f.tokens_mean},
+          {"steps_mean", f.steps_mean},
+          {"truncated", f.truncated}};
+}
+
+std::string json_line(const Evaluation& evaluation, const Config& config,
+                      const std::vector<EvalData>& data, bool probed) {
   const EvalResult& r = evaluation.result;
   const GroupStats& s = evaluation.stats;
-  const auto [pass_low, pass_high] = pass_interval(r);
-  nlohmann::ordered_json line = {{"model", config.launch.model_dir},
-                                 {"data", config.eval_data.path.string()},
-                                 {"seed", config.seed},
-                                 {"prompts", r.prompts},
-                                 {"k", config.run.eval.samples},
-                                 {"rollouts", r.rollouts},
-                                 {"failures", r.failures},
-                                 {"accuracy", r.accuracy},
-                                 {"accuracy_ci", {r.accuracy_low, r.accuracy_high}},
-                                 {"pass_at_k", r.pass_at_k},
-                                 {"pass_at_k_ci", {pass_low, pass_high}},
-                                 {"tokens_total", s.response_tokens},
-                                 {"tokens_mean", r.tokens_mean},
-                                 {"steps_mean", r.steps_mean},
-                                 {"truncated", r.truncated},
-                                 {"wall_s", r.wall_seconds},
-                                 {"tokens_per_s", share(s.response_tokens, r.wall_seconds)}};
+  nlohmann::ordered_json line = {{"model", config.launch.model_dir}, {"seed", config.seed}};
+  line.update(json_of(r));
+  line["tokens_total"] = s.response_tokens;
+  line["wall_s"] = r.wall_seconds;
+  line["tokens_per_s"] = share(s.response_tokens, r.wall_seconds);
   if (probed) {
     line["probed_rollouts"] = s.probed_rollouts;
     line["solving_tokens_mean"] = share(s.solving_tokens, s.probed_rollouts);
@@ -53,23 +56,41 @@ std::string json_line(const Evaluation& evaluation, const Config& config, bool p
     line["probe_tokens"] = s.probe_tokens;
     line["probe_s"] = s.probe_seconds;
   }
-  return line.dump();
+  line["sets"] = nlohmann::ordered_json::array();
+  for (size_t i = 0; i < data.size(); ++i) {
+    nlohmann::ordered_json set = {{"name", data[i].set.name},
+                                  {"data", data[i].file.string()},
+                                  {"samples", data[i].set.samples}};
+    set.update(json_of(r.sets[i]));
+    line["sets"].push_back(std::move(set));
+  }
+  return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-void print_text(const Evaluation& evaluation, const Config& config, bool probed) {
+void print_figures(const EvalFigures& f, const std::string& samples) {
+  std::printf("%-10s%.4f  [%.4f, %.4f]  %s, %lu rollouts of %lu prompts\n", "accuracy", f.accuracy,
+              f.accuracy_low, f.accuracy_high, samples.c_str(), f.rollouts, f.prompts);
+  for (const PassAt& pass : f.pass_at)
+    std::printf("%-10s%.4f  [%.4f, %.4f]  pass@%u\n", "solved", pass.value, pass.low, pass.high,
+                pass.k);
+  std::printf("%-10s%.1f a response, %.1f %% of the responses cut off\n", "tokens", f.tokens_mean,
+              100 * f.truncated);
+  std::printf("%-10s%.2f a response\n", "steps", f.steps_mean);
+}
+
+void print_text(const Evaluation& evaluation, const Config& config,
+                const std::vector<EvalData>& data, bool probed) {
   const EvalResult& r = evaluation.result;
   const GroupStats& s = evaluation.stats;
-  const auto [pass_low, pass_high] = pass_interval(r);
-  const unsigned k = config.run.eval.samples;
   std::printf("%-10s%s\n", "model", config.launch.model_dir.c_str());
-  std::printf("%-10s%s: %lu, %u samples each\n", "prompts", config.eval_data.path.c_str(),
-              r.prompts, k);
-  std::printf("%-10s%.4f  [%.4f, %.4f]  avg@%u, %lu rollouts\n", "accuracy", r.accuracy,
-              r.accuracy_low, r.accuracy_high, k, r.rollouts);
-  std::printf("%-10s%.4f  [%.4f, %.4f]  pass@%u\n", "solved", r.pass_at_k, pass_low, pass_high, k);
-  std::printf("%-10s%.1f a response, %lu in all, %.1f %% of the responses cut off\n", "tokens",
-              r.tokens_mean, s.response_tokens, 100 * r.truncated);
-  std::printf("%-10s%.2f a response\n", "steps", r.steps_mean);
+  for (size_t i = 0; i < data.size(); ++i) {
+    std::printf("%-10s%s: %s\n", "set", data[i].set.name.c_str(), data[i].file.c_str());
+    print_figures(r.sets[i], "avg@" + std::to_string(data[i].set.samples));
+  }
+  if (data.size() > 1) {
+    std::printf("%-10sof the %zu sets\n", "mean", data.size());
+    print_figures(r, "each set weighs the same");
+  }
   if (probed) {
     std::printf("%-10s%.1f solving and %.1f checking tokens a response\n", "values",
                 share(s.solving_tokens, s.probed_rollouts),
@@ -78,7 +99,7 @@ void print_text(const Evaluation& evaluation, const Config& config, bool probed)
                 share(s.right_to_wrong, s.value_steps), share(s.brier_sum, s.values),
                 s.probe_tokens);
   }
-  std::printf("%-10s%.1f s, %.0f tokens/s\n", "time", r.wall_seconds,
+  std::printf("%-10s%.1f s, %lu tokens, %.0f a second\n", "time", r.wall_seconds, s.response_tokens,
               share(s.response_tokens, r.wall_seconds));
 }
 
@@ -99,37 +120,67 @@ void end_progress(bool any) {
 
 struct Options {
   EvaluateOptions evaluate;
+  std::vector<std::string> data;  // [NAME=]FILE
+  std::filesystem::path out;
   bool json = false;
 };
 
-Result<void> run(const Config& config, const Options& options, const std::stop_token& stop) {
-  TW_ASSIGN(const ModelFolder model, load_model(config));
-  TW_ASSIGN(const auto prompts, load_eval_prompts(config, model));
-  bool progress = false;
-  const auto evaluation =
-      evaluate(config, model, prompts, options.evaluate, stop, [&](const EvaluateProgress& p) {
-        progress = true;
-        print_progress(p);
-      });
-  end_progress(progress);
-  if (!evaluation.ok()) return evaluation.error();
-  const EvalResult& r = evaluation->result;
-  if (r.rollouts == 0) {
-    return bad_input("all " + std::to_string(r.failures) +
-                     " rollouts failed, the first one thus: " + evaluation->first_failure.message);
+// Evaluates on the files of --data instead of the config's sets.
+Result<void> take_data(Config& config, const std::vector<std::string>& data) {
+  if (data.empty()) return {};
+  config.eval_data.path.clear();
+  config.eval_sets.clear();
+  config.data_rows.eval = 0;
+  config.run.eval.best_set.clear();
+  for (const std::string& word : data) {
+    const size_t equals = word.find('=');
+    const bool named = equals != std::string::npos && is_set_name(word.substr(0, equals));
+    const std::filesystem::path file =
+        std::filesystem::absolute(named ? word.substr(equals + 1) : word);
+    if (file.filename().empty()) return bad_input("--data " + word + ": a file is missing");
+    config.eval_sets.push_back({named ? word.substr(0, equals) : set_name(file),
+                                file.lexically_normal().string(), 0, 0, ""});
+  }
+  return {};
+}
+
+Result<void> warn(const Evaluation& evaluation) {
+  const EvalResult& r = evaluation.result;
+  if (const std::string* set = unmeasured_set(r)) {
+    return bad_input("all rollouts of the set " + *set +
+                     " failed, the first that failed thus: " + evaluation.first_failure.message);
   }
   if (r.failures > 0) {
     std::fprintf(stderr, "tracewise: %lu of %lu rollouts failed and are left out, the first: %s\n",
-                 r.failures, r.failures + r.rollouts, evaluation->first_failure.message.c_str());
+                 r.failures, r.failures + r.rollouts, evaluation.first_failure.message.c_str());
   }
-  if (evaluation->unprobed > 0) {
+  if (evaluation.unprobed > 0) {
     std::fprintf(stderr, "tracewise: the values of %lu rollouts could not be probed\n",
-                 evaluation->unprobed);
+                 evaluation.unprobed);
+  }
+  return {};
+}
+
+Result<void> run(const Config& config, const Options& options, const std::stop_token& stop) {
+  if (!options.out.empty()) TW_TRY(check_writable(options.out));
+  TW_ASSIGN(const ModelFolder model, load_model(config));
+  TW_ASSIGN(const std::vector<EvalData> data, load_eval_data(config, model));
+  bool progress = false;
+  const auto evaluation = evaluate(config, model, eval_sets(data), options.evaluate, stop,
+                                   [&](const EvaluateProgress& p) {
+                                     progress = true;
+                                     print_progress(p);
+                                   });
+  end_progress(progress);
+  if (!evaluation.ok()) return evaluation.error();
+  TW_TRY(warn(*evaluation));
+  if (!options.out.empty()) {
+    TW_TRY(save_rollouts(options.out, evaluation->result, evaluation->rollouts, *model.tokenizer));
   }
   if (options.json) {
-    std::puts(json_line(*evaluation, config, options.evaluate.probe).c_str());
+    std::puts(json_line(*evaluation, config, data, options.evaluate.probe).c_str());
   } else {
-    print_text(*evaluation, config, options.evaluate.probe);
+    print_text(*evaluation, config, data, options.evaluate.probe);
   }
   return flush_output();
 }
@@ -138,9 +189,8 @@ Result<void> run(const Config& config, const Options& options, const std::stop_t
 
 int cmd_eval(const Args& args) {
   CLI::App app(
-      "Samples responses to the prompts of a file and measures them (keys: eval.*, verifier.*, "
-      "steps.*, engine.*, run.generators). Intervals are Wilson's, 95 %: of accuracy over the "
-      "rollouts, of pass@k over the prompts.",
+      "Samples responses to the prompts of files and measures them (keys: eval.*, verifier.*, "
+      "steps.*, engine.*, run.generators). Intervals are of 95 %, over the prompts.",
       "tracewise eval");
   ConfigSource source;
   Options options;
@@ -148,16 +198,26 @@ int cmd_eval(const Args& args) {
   add_key_option(app, source, "--model", "model.dir", "DIR", "Hugging Face folder");
   add_key_option(app, source, "--adapter", "lora.adapter", "DIR",
                  "adapter (PEFT folder) that is added to the model");
-  add_key_option(app, source, "--data", "data.eval_prompts", "FILE", "prompts, JSON lines");
+  app.add_option("--data", options.data,
+                 "prompts, JSON lines or Parquet, instead of the config's; several: each a set, "
+                 "named or after its file")
+      ->type_name("[NAME=]FILE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   add_key_option(app, source, "--samples", "eval.samples", "K", "rollouts of each prompt");
   add_key_option(app, source, "--seed", "run.seed", "N", "of the sampling");
   app.add_flag("--probe", options.evaluate.probe,
                "probe the states' values (keys: probe.*) and measure solving and checking tokens");
+  app.add_option("--out", options.out,
+                 "write the rollouts here, JSON lines that trace --rollouts and report read")
+      ->type_name("FILE");
   app.add_flag("--json", options.json, "one line of JSON on standard output");
   if (const auto exit = parse_args(app, args)) return *exit;
 
-  const auto config = load_config(source);
+  auto config = load_config(source);
   if (!config.ok()) return fail(config.error());
+  if (const auto taken = take_data(*config, options.data); !taken.ok()) return fail(taken.error());
+  options.evaluate.keep_rollouts = !options.out.empty();
   const std::stop_token stop = stop_on_signals();
   const auto result = run(*config, options, stop);
   return result.ok() ? kExitDone : fail(result.error());

@@ -8,6 +8,7 @@
 
 #include "launch/commands/cli.hpp"
 #include "launch/parts.hpp"
+#include "launch/rollouts_file.hpp"
 #include "launch/signals.hpp"
 #include "launch/trace_view.hpp"
 #include "launch/tracing.hpp"
@@ -19,6 +20,7 @@ struct Options {
   std::optional<std::string> prompt;
   std::optional<std::string> answer;
   std::string completions;  // file
+  std::string rollouts;     // file
   int64_t row = 0;          // from 1; 0: not given
   uint32_t samples = 0;     // 0: run.group_size
   uint32_t sample = 0;      // which of them to show
@@ -35,12 +37,14 @@ bool in_colour(const std::string& when) {
 
 class Printer {
  public:
-  Printer(const Options& options, const Tokenizer& tokenizer)
-      : json_(options.json), colour_(in_colour(options.colour)), tokenizer_(tokenizer) {}
+  explicit Printer(const Options& options)
+      : json_(options.json), colour_(in_colour(options.colour)) {}
 
-  void print(const TracedGroup& group, size_t i) {
-    const RolloutView view =
-        make_view(group.rollouts[i], group.advantages[i], group.rewarded, tokenizer_);
+  void print(const TracedGroup& group, size_t i, const Tokenizer& tokenizer) {
+    print(make_view(group.rollouts[i], group.advantages[i], group.rewarded, tokenizer));
+  }
+
+  void print(const RolloutView& view) {
     if (json_) {
       std::puts(view_json(view).c_str());
       return;
@@ -51,7 +55,6 @@ class Printer {
 
  private:
   bool json_, colour_;
-  const Tokenizer& tokenizer_;
   bool printed_ = false;
 };
 
@@ -96,9 +99,9 @@ Result<void> trace_prompt(const Options& options, const Config& config, const Mo
   });
   if (!any) return bad_input(group.rollouts.front().rollout.failure.message);
   finish_groups({&group, 1}, config.group.advantage);
-  Printer printer(options, *model.tokenizer);
+  Printer printer(options);
   for (uint32_t i = 0; i < samples; ++i)
-    if (options.all || i == options.sample) printer.print(group, i);
+    if (options.all || i == options.sample) printer.print(group, i, *model.tokenizer);
   if (!options.json && group.rewarded && !group.trained) {
     std::puts(
         "\nThe group's rewards are all equal: training leaves it out "
@@ -140,11 +143,25 @@ Result<void> trace_completions(const Options& options, const Config& config,
     }
   }
   finish_groups(groups, config.group.advantage);
-  Printer printer(options, *model.tokenizer);
+  Printer printer(options);
   for (size_t r = 0; r < rows.size(); ++r) {
     if (options.row > 0 && r + 1 != static_cast<size_t>(options.row)) continue;
-    printer.print(groups[places[r].first], places[r].second);
+    printer.print(groups[places[r].first], places[r].second, *model.tokenizer);
   }
+  return flush_output();
+}
+
+// Rollouts of an evaluation, without a model.
+Result<void> trace_rollouts(const Options& options) {
+  TW_ASSIGN(const auto stored, load_rollouts(options.rollouts));
+  if (options.row > static_cast<int64_t>(stored.size())) {
+    return bad_input("--row " + std::to_string(options.row) + ": " + options.rollouts + " has " +
+                     std::to_string(stored.size()) + " rollouts");
+  }
+  Printer printer(options);
+  for (size_t r = 0; r < stored.size(); ++r)
+    if (options.row == 0 || r + 1 == static_cast<size_t>(options.row))
+      printer.print(stored[r].view);
   return flush_output();
 }
 
@@ -175,6 +192,12 @@ int cmd_trace(const Args& args) {
                      "JSON lines {\"prompt\", \"response\", \"answer\"} to trace as they are")
           ->type_name("FILE")
           ->excludes(prompt);
+  auto* rollouts = app.add_option("--rollouts", options.rollouts,
+                                  "rollouts of an evaluation to show, of eval --out or a run's "
+                                  "evals/; needs no model")
+                       ->type_name("FILE")
+                       ->excludes(prompt)
+                       ->excludes(completions);
   app.add_option("--row", options.row, "row of the file, from 1")
       ->check(CLI::PositiveNumber.description(""))
       ->type_name("N")
@@ -182,17 +205,25 @@ int cmd_trace(const Args& args) {
   app.add_option("--samples", options.samples, "size of the group (default: run.group_size)")
       ->check(CLI::Range(1, 65536).description(""))
       ->type_name("G")
-      ->excludes(completions);
+      ->excludes(completions)
+      ->excludes(rollouts);
   app.add_option("--sample", options.sample, "which of the group to print, from 0")
       ->type_name("I")
-      ->excludes(completions);
-  app.add_flag("--all", options.all, "print the whole group")->excludes(completions);
+      ->excludes(completions)
+      ->excludes(rollouts);
+  app.add_flag("--all", options.all, "print the whole group")
+      ->excludes(completions)
+      ->excludes(rollouts);
   app.add_option("--color", options.colour, "auto (default), always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}).description(""))
       ->type_name("WHEN");
   app.add_flag("--json", options.json, "a line of JSON for each rollout");
   if (const auto exit = parse_args(app, args)) return *exit;
 
+  if (!options.rollouts.empty()) {
+    const auto shown = trace_rollouts(options);
+    return shown.ok() ? kExitDone : fail(shown.error());
+  }
   const auto config = load_config(source);
   if (!config.ok()) return fail(config.error());
   const auto model = load_model(*config);

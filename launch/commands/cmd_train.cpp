@@ -35,11 +35,13 @@ Result<Plan> make_plan(const Config& config) {
     std::fprintf(stderr, "tracewise: %s\n", line.c_str());
   Plan plan;
   plan.model = model.config;
-  plan.prompts = data.train.prompts.size();
-  plan.eval_prompts = data.eval.prompts.size();
-  for (const auto* set : {&data.train.prompts, &data.eval.prompts})
-    for (const Prompt& prompt : *set)
+  const auto add = [&](const std::vector<Prompt>& prompts) {
+    for (const Prompt& prompt : prompts)
       plan.longest_prompt = std::max(plan.longest_prompt, prompt.tokens.size());
+    return prompts.size();
+  };
+  plan.prompts = add(data.train.prompts);
+  for (const EvalData& eval : data.eval) plan.eval_prompts += add(eval.set.prompts);
   plan.memory = estimate_training(config, model.config, static_cast<int64_t>(plan.longest_prompt));
   return plan;
 }

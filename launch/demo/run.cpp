@@ -196,7 +196,8 @@ class Demo {
     TW_ASSIGN(const ModelFolder model, load_model(c));
     TW_ASSIGN(auto rows, load_prompts(c.eval_data, model));
     if (limit > 0 && rows.size() > limit) rows.resize(limit);
-    return evaluate(c, model, rows, {.probe = true, .keep_rollouts = limit > 0}, stop_, {});
+    const EvalSet set{prompts.stem().string(), std::move(rows), c.run.eval.samples};
+    return evaluate(c, model, {&set, 1}, {.probe = true, .keep_rollouts = limit > 0}, stop_, {});
   }
 
   // The same few prompts under every model, for the report.

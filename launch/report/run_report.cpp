@@ -7,6 +7,7 @@
 #include "launch/parts.hpp"
 #include "launch/report/rollout_view.hpp"
 #include "launch/report/svg_chart.hpp"
+#include "launch/rollouts_file.hpp"
 
 namespace tracewise {
 namespace {
@@ -80,6 +81,48 @@ Result<std::unique_ptr<Tokenizer>> tokenizer_of(const std::filesystem::path& run
   return tokenizer;
 }
 
+ReportRollout shown(const std::string& title, const RolloutView& view) {
+  ReportRollout out{title, view.prompt, view.answer, view.reward.value_or(0), {}};
+  std::optional<double> before = view.start_value;
+  for (const StepView& step : view.steps) {
+    out.steps.push_back({step.text, before, step.value});
+    before = step.value;
+  }
+  return out;
+}
+
+double share(double part, size_t whole) {
+  return whole == 0 ? 0 : part / static_cast<double>(whole);
+}
+
+// A row for each set of a file of rollouts, and its first rollouts.
+Result<void> add_rollouts_file(Report& report, const std::filesystem::path& file) {
+  TW_ASSIGN(const auto stored, load_rollouts(file));
+  struct Sums {
+    double reward = 0, tokens = 0;
+    size_t rollouts = 0, shown = 0;
+  };
+  std::map<std::string, Sums> sets;
+  for (const StoredRollout& rollout : stored) {
+    Sums& sums = sets[rollout.set];
+    if (!rollout.view.reward) continue;  // a failed one
+    ++sums.rollouts;
+    sums.reward += *rollout.view.reward;
+    sums.tokens += static_cast<double>(rollout.view.tokens);
+    if (sums.shown++ < kRolloutsShown)
+      report.rollouts.push_back(
+          shown(file.filename().string() + ", " + rollout.set + ", " + rollout.id, rollout.view));
+  }
+  for (const auto& [set, sums] : sets) {
+    std::vector<std::string> row(report.table.header.size(), "-");
+    row[0] = file.filename().string() + ", " + set;
+    row[2] = short_number(share(sums.reward, sums.rollouts), 3);
+    row[3] = short_number(share(sums.tokens, sums.rollouts), 1);
+    report.table.rows.push_back(std::move(row));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Report> report_runs(std::span<const std::filesystem::path> runs) {
@@ -95,6 +138,10 @@ Result<Report> report_runs(std::span<const std::filesystem::path> runs) {
                          "solving / checking",
                          "Brier"};
   for (const std::filesystem::path& run : runs) {
+    if (std::filesystem::is_regular_file(run)) {
+      TW_TRY(add_rollouts_file(report, run));
+      continue;
+    }
     if (!std::filesystem::exists(run / "run.db"))
       return bad_input(run.string() + " is no run folder: it has no run.db");
     TW_ASSIGN(const auto db, Database::open(run / "run.db", Database::Mode::kReadOnly));

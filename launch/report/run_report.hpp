@@ -9,8 +9,9 @@
 namespace tracewise {
 
 // Curves and last figures of each run, evaluations where there are some, else training batches, and
-// the last logged rollouts of each with their values. Runs may be in use. kBadInput names a folder
-// that is no run.
+// the last logged rollouts of each with their values. Runs may be in use. A file instead of a
+// folder is one of rollouts (launch/rollouts_file.hpp): a row for each of its sets, and the first
+// of each. kBadInput names a folder that is no run, and what is wrong with a file.
 Result<Report> report_runs(std::span<const std::filesystem::path> runs);
 
 }  // namespace tracewise

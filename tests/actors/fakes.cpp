@@ -250,12 +250,18 @@ const Tokenizer* fake_tokenizer() {
 
 RunParts fake_parts(FakeWorld* world, uint64_t seed) {
   RunParts parts;
+  parts.eval_sets = {{"main", {}, 2}, {"other", {}, 3}};
   for (int i = 0; i < 7; ++i) {
     const std::string gold = std::to_string(i % 2);
     const Prompt prompt{"p" + std::to_string(i), {1, kFirstDigit + i}, gold, {kFirstDigit + i % 2}};
     parts.prompts.push_back(prompt);
-    if (i < 3) parts.eval_prompts.push_back(prompt);
+    if (i < 3) parts.eval_sets[0].prompts.push_back(prompt);
+    if (i == 5) parts.eval_sets[1].prompts.push_back(prompt);
   }
+  parts.save_outputs = [](const std::filesystem::path& file, const EvalResult&,
+                          std::span<const TracedRollout> rollouts) {
+    return write_file(file, std::to_string(rollouts.size()));
+  };
   parts.make_engine = [=](uint32_t generator) -> Result<std::unique_ptr<Engine>> {
     return std::unique_ptr<Engine>(new FakeEngine(world, seed, generator));
   };

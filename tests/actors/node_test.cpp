@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <set>
 #include <thread>
 
 #include "actors/run_store.hpp"
@@ -171,7 +172,9 @@ TEST_CASE("evaluations are measured with the step's weights and change nothing i
   RunOptions options = options_of(4);
   options.eval.at_start = options.eval.at_end = true;
   options.eval.every_steps = 2;
-  options.eval.samples = 2;
+  options.eval.pass_at = {1, 2};
+  options.eval.save_outputs = 1;
+  options.eval.best_set = "other";
   options.generators = 2;
   Run run;
   const auto summary = run.train(options);
@@ -181,13 +184,30 @@ TEST_CASE("evaluations are measured with the step's weights and change nothing i
     const EvalResult& eval = summary->evals[i];
     CHECK(eval.step == 2 * i);
     CHECK(eval.version == 2 * i);
-    CHECK(eval.prompts == 3);
-    CHECK(eval.rollouts == 6);
+    // The fake's sets: 3 prompts with 2 samples, 1 with 3.
+    CHECK(eval.prompts == 4);
+    CHECK(eval.rollouts == 9);
+    REQUIRE(eval.sets.size() == 2);
+    CHECK(eval.sets[1].name == "other");
+    CHECK(eval.sets[1].rollouts == 3);
+    CHECK(eval.accuracy == Approx((eval.sets[0].accuracy + eval.sets[1].accuracy) / 2));
+    CHECK(eval.pass_at[0].value <= eval.pass_at[1].value);
     CHECK(eval.tokens_mean >= 3);
     CHECK(eval.accuracy_low <= eval.accuracy);
   }
   CHECK(run.state() == plain_state(options_of(4)));
   CHECK(run.count("SELECT count(*) FROM metrics WHERE name = 'eval/accuracy'") == 3);
+  CHECK(run.count("SELECT count(*) FROM metrics WHERE name = 'eval/other/pass_at_2'") == 3);
+  // Outputs of the newest, and of the best by the set other, which may be the newest.
+  const auto best = std::ranges::max_element(
+      summary->evals, {}, [](const EvalResult& eval) { return eval.sets[1].accuracy; });
+  CHECK(summary->best_step == best->step);
+  std::set<std::string> outputs;
+  for (const auto& file : std::filesystem::directory_iterator(run.dir / "evals"))
+    outputs.insert(file.path().filename().string());
+  CHECK(outputs ==
+        std::set<std::string>{"step-4.jsonl", "step-" + std::to_string(best->step) + ".jsonl"});
+  CHECK(slurp(run.dir / "evals/step-4.jsonl") == "9");
   // log_rollouts = 2 of each evaluation and each step.
   CHECK(run.count("SELECT count(*) FROM rollouts WHERE purpose = 1") == 6);
   CHECK(run.count("SELECT count(*) FROM rollouts WHERE purpose = 0") == 8);

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "actors/dispatcher.hpp"
+#include "actors/eval_result.hpp"
 #include "actors/eval_run.hpp"
 #include "actors/node_registry.hpp"
 #include "actors/parts.hpp"
@@ -191,41 +192,24 @@ TracedRollout traced_of(uint64_t group, uint32_t sample, float reward, size_t to
   return t;
 }
 
-TEST_CASE("an evaluation's means leave failures out, and a prompt counts as solved by one sample") {
-  std::vector<TracedRollout> rollouts = {traced_of(1, 0, 1, 10), traced_of(1, 1, 0, 20),
-                                         traced_of(2, 0, 0, 30), traced_of(2, 1, 0, 99)};
-  rollouts[2].rollout.finish = FinishReason::kLength;
-  rollouts[3].rollout.failure = {FailureClass::kVerifierError, "no"};
-  const EvalResult r = measure(rollouts);
-  CHECK(r.rollouts == 3);
-  CHECK(r.failures == 1);
-  CHECK(r.prompts == 2);
-  CHECK(r.accuracy == Approx(1.0 / 3));
-  CHECK(r.tokens_mean == Approx(20));
-  CHECK(r.steps_mean == Approx(3));
-  CHECK(r.truncated == Approx(1.0 / 3));
-  CHECK(r.pass_at_k == 0.5);
-}
-
 TEST_CASE("an evaluation is complete when each group has its samples of the newest attempt") {
-  const std::vector<Prompt> prompts(2);
-  EvalOptions options;
-  options.samples = 2;
-  EvalRun run(prompts, options, 9);
+  const std::vector<EvalSet> sets = {{"main", std::vector<Prompt>(2), 2}};
+  const uint64_t first = first_eval_group("main");
+  EvalRun run(sets, {}, 9);
   CHECK(run.tasks().size() == 2);
   CHECK(run.tasks()[1].issue_version == 9);
-  CHECK_FALSE(run.put(traced_of(kEvalGroup, 0, 1, 5)));
-  CHECK(run.retry({kEvalGroup, 0}).key == GroupKey{kEvalGroup, 1});
-  CHECK_FALSE(run.put(traced_of(kEvalGroup, 1, 1, 5)));  // of the older attempt
-  TracedRollout again = traced_of(kEvalGroup, 0, 1, 5);
+  CHECK_FALSE(run.put(traced_of(first, 0, 1, 5)));
+  CHECK(run.retry({first, 0}).key == GroupKey{first, 1});
+  CHECK_FALSE(run.put(traced_of(first, 1, 1, 5)));  // of the older attempt
+  TracedRollout again = traced_of(first, 0, 1, 5);
   again.rollout.key.attempt = 1;
   CHECK_FALSE(run.put(again));
   CHECK_FALSE(run.put(again));  // the same sample twice
   again.rollout.sample = 1;
   CHECK(run.put(again));
   CHECK_FALSE(run.complete());
-  CHECK_FALSE(run.put(traced_of(kEvalGroup | 1, 1, 0, 5)));
-  CHECK(run.put(traced_of(kEvalGroup | 1, 0, 0, 5)));
+  CHECK_FALSE(run.put(traced_of(first + 1, 1, 0, 5)));
+  CHECK(run.put(traced_of(first + 1, 0, 0, 5)));
   CHECK(run.complete());
   CHECK(run.take().size() == 4);
 }

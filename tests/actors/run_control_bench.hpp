@@ -23,12 +23,13 @@ inline std::vector<Prompt> prompts(int n) {
 // Time passes only through `now`.
 struct Bench {
   explicit Bench(RunOptions o, int eval_prompts = 0, const TempDir* run = nullptr)
-      : options(o), train_set(prompts(5)), eval_set(prompts(eval_prompts)) {
+      : options(o), train_set(prompts(5)) {
+    if (eval_prompts > 0) eval_sets = {{"main", prompts(eval_prompts), o.eval.samples}};
     const bool resume = run != nullptr;
     const auto& root = resume ? run->path() : own.path();
     folder = (resume ? RunFolder::open(root) : RunFolder::create(root, "")).value();
     books = RunBooks::open(*folder, resume, options, train_set, 100).value();
-    control = std::make_unique<RunControl>(options, &train_set, &eval_set, books.get(), 100, now);
+    control = std::make_unique<RunControl>(options, &train_set, &eval_sets, books.get(), 100, now);
     (void)control->on_join({Role::kTracer, 0}, now);
     (void)control->on_join({Role::kBuilder, 0}, now);
   }
@@ -53,7 +54,8 @@ struct Bench {
 
   TempDir own;
   RunOptions options;
-  std::vector<Prompt> train_set, eval_set;
+  std::vector<Prompt> train_set;
+  std::vector<EvalSet> eval_sets;
   std::unique_ptr<RunFolder> folder;
   std::unique_ptr<RunBooks> books;
   std::unique_ptr<RunControl> control;
@@ -80,9 +82,12 @@ inline std::vector<GroupKey> keys(const Todo& todo) {
 
 using Keys = std::vector<GroupKey>;
 
+// The bench's evaluation set.
+const uint64_t kMain = first_eval_group("main");
+
 inline TracedRollout measured(uint64_t prompt, uint32_t sample, float reward, size_t tokens) {
   TracedRollout t;
-  t.rollout.key = {kEvalGroup | prompt, 0};
+  t.rollout.key = {kMain + prompt, 0};
   t.rollout.purpose = Purpose::kEval;
   t.rollout.sample = sample;
   t.rollout.tokens.assign(tokens, 1);

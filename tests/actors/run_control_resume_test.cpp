@@ -65,7 +65,7 @@ TEST_CASE("asynchronous training evaluates once what was under way at a due step
   CHECK(keys(train(2)) == Keys{{6, 0}, {7, 0}});
   CHECK(keys(train(4)).empty());  // step 3, with groups 6 and 7 under way
   Todo todo = train(6);
-  REQUIRE(keys(todo) == Keys{{kEvalGroup, 0}});
+  REQUIRE(keys(todo) == Keys{{kMain, 0}});
   CHECK(todo.issue[0].issue_version == 4);
   todo = b.control->on_measured({measured(0, 0, 0, 10), measured(0, 1, 0, 10)}, b.now).value();
   REQUIRE(todo.save.has_value());  // the one that was due at step 3 as well
@@ -75,7 +75,7 @@ TEST_CASE("asynchronous training evaluates once what was under way at a due step
         Keys{{8, 0}, {9, 0}, {10, 0}, {11, 0}});
   CHECK(keys(train(8)) == Keys{{12, 0}, {13, 0}});  // step 5: nothing is due before step 6
   CHECK(keys(train(10)).empty());
-  CHECK(keys(train(12)) == Keys{{kEvalGroup, 0}});
+  CHECK(keys(train(12)) == Keys{{kMain, 0}});
 }
 
 TEST_CASE("an asynchronous run is resumed with old and new groups issued together") {

@@ -214,7 +214,7 @@ TEST_CASE("an evaluation stops the clock, is measured and lets training go on") 
   Bench b(o, 2);
   CHECK_FALSE(b.control->begin(b.now)->clock.has_value());
   Todo todo = b.join(0);
-  CHECK(keys(todo) == Keys{{kEvalGroup, 0}, {kEvalGroup | 1, 0}});
+  CHECK(keys(todo) == Keys{{kMain, 0}, {kMain + 1, 0}});
   CHECK(todo.issue[0].purpose == Purpose::kEval);
   b.now += milliseconds(700);
   CHECK(keys(b.control->on_measured({measured(0, 0, 1, 10), measured(1, 1, 0, 20)}, b.now).value())
@@ -227,7 +227,7 @@ TEST_CASE("an evaluation stops the clock, is measured and lets training go on") 
   b.built({0, 0});
   b.built({1, 0});
   todo = b.commit({{0, 0}, {1, 0}});
-  CHECK(keys(todo) == Keys{{kEvalGroup, 0}, {kEvalGroup | 1, 0}});
+  CHECK(keys(todo) == Keys{{kMain, 0}, {kMain + 1, 0}});
   CHECK(todo.issue[0].issue_version == 1);
   // All right this time: the best so far, so a checkpoint comes before training goes on.
   todo = b.control

@@ -73,7 +73,12 @@ Value other_value(const Key& key) {
       std::vector<Row>{node_row("gen0", 1), node_row("a.b", 3)},
       std::vector<Row>{
           {{{"kind", std::string("repetition")}, {"weight", 0.5}, {"ngram", int64_t{2}}}},
-          {{{"kind", std::string("math")}}}}};
+          {{{"kind", std::string("math")}}}},
+      std::vector<Row>{{{{"name", std::string("quiz")},
+                         {"path", std::string("/quiz.jsonl")},
+                         {"samples", int64_t{2}},
+                         {"max_rows", int64_t{9}},
+                         {"verifier", std::string("math")}}}}};
   // The names of a choice stand in what it allows: "one of a, b or c".
   std::string word;
   for (const char c : key.allowed + " ") {
@@ -301,6 +306,13 @@ TEST_CASE("keys that contradict each other are refused together") {
             .refusal()
             .ends_with("no response gets so long that kind overlong would act"));
   CHECK(TomlFile("[[reward.terms]]\nweight = 2\n").refusal().ends_with("a term needs its kind"));
+  CHECK(TomlFile("[[eval.sets]]\nname = \"a\"\n")
+            .refusal()
+            .ends_with("each set has a name and a path"));
+  CHECK(TomlFile("[[eval.sets]]\nname = \"a\"\npath = \"/b\"\nverifier = \"maths\"\n")
+            .refusal()
+            .ends_with("there is no verifier 'maths'"));
+  CHECK(TomlFile("[eval]\npass_at = [4, 1]\n").refusal().ends_with("the numbers must ascend"));
   CHECK(TomlFile("[advantage]\nkind = \"step_group\"\nlength_penalty = 0.3\n").refusal() ==
         "demo.toml:3: advantage.length_penalty = 0.3, advantage.kind = \"step_group\": a length "
         "penalty acts on the base, which kind step_group doesn't have");

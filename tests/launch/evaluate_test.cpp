@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "actors/eval_run.hpp"
+#include "launch/rollouts_file.hpp"
 #include "model/scorer.hpp"
 #include "tests/launch/tiny_demo.hpp"
 #include "tests/process.hpp"
@@ -28,10 +29,14 @@ std::vector<Prompt> prompts_of(const TinyDemo& demo, size_t count) {
   return prompts;
 }
 
+std::vector<EvalSet> one_set(const Config& config, const std::vector<Prompt>& prompts) {
+  return {{"eval", prompts, config.run.eval.samples}};
+}
+
 Result<Evaluation> evaluated(const Config& config, const TinyDemo& demo,
                              const std::vector<Prompt>& prompts, EvaluateOptions options = {}) {
   options.keep_rollouts = true;
-  return evaluate(config, demo.model, prompts, options, {}, {});
+  return evaluate(config, demo.model, one_set(config, prompts), options, {}, {});
 }
 
 std::vector<std::vector<int32_t>> tokens_of(const Evaluation& evaluation) {
@@ -55,9 +60,10 @@ TEST_CASE("an evaluation samples what an engine samples for the groups of an eva
   const TinyDemo demo;
   const Config config = demo.config({"eval.samples=3", "eval.max_new_tokens=40"});
   const auto prompts = prompts_of(demo, 7);
+  const auto sets = one_set(config, prompts);
   const auto engine = must(make_engine(engine_options(config, demo.model.config), demo.model.config,
                                        demo.model.weights, nullptr));
-  for (GroupTask& task : EvalRun(prompts, config.run.eval, 0).tasks()) engine->submit(task);
+  for (GroupTask& task : EvalRun(sets, config.run.eval.sampling, 0).tasks()) engine->submit(task);
   std::map<std::pair<uint64_t, uint32_t>, std::vector<int32_t>> want;
   while (want.size() < 21)
     for (const Rollout& r : engine->step({}).rollouts) want[{r.key.group, r.sample}] = r.tokens;
@@ -100,11 +106,13 @@ TEST_CASE("accuracy, pass@k and intervals are those of the right and wrong respo
   CHECK(r.rollouts == 16);
   CHECK(r.failures == 0);
   CHECK(r.accuracy == 0.375);
-  CHECK(r.pass_at_k == 0.375);
-  // Wilson for 6 of 16 at z = 1.96: centre (.375 + 3.8416/32) / (1 + 3.8416/16) = .39921,
-  // half 1.96 / 1.2401 * sqrt(.375*.625/16 + 3.8416/1024) = .21439.
-  CHECK(r.accuracy_low == Approx(0.18482).margin(1e-4));
-  CHECK(r.accuracy_high == Approx(0.61360).margin(1e-4));
+  REQUIRE(r.pass_at.size() == 1);
+  CHECK(r.pass_at[0].k == 2);
+  CHECK(r.pass_at[0].value == 0.375);
+  // The samples of a prompt agree: Wilson for 3 of 8 at z = 1.96, centre (.375 + 3.8416/16) /
+  // (1 + 3.8416/8) = .41555, half 1.96 / 1.4802 * sqrt(.375*.625/8 + 3.8416/256) = .27868.
+  CHECK(r.accuracy_low == Approx(0.13687).margin(1e-4));
+  CHECK(r.accuracy_high == Approx(0.69423).margin(1e-4));
   double tokens = 0;
   for (const TracedRollout& t : got.rollouts)
     tokens += static_cast<double>(t.rollout.tokens.size());
@@ -171,13 +179,14 @@ TEST_CASE("an evaluation refuses what it cannot do, from its threads too") {
     return result.error().error_class;
   };
   CHECK(error(evaluated(demo.config(), demo, {})) == ErrorClass::kBadInput);
+  CHECK(error(evaluate(demo.config(), demo.model, {}, {}, {}, {})) == ErrorClass::kBadInput);
   CHECK(error(evaluated(demo.config(), demo, prompts, {.probe = true})) == ErrorClass::kBadInput);
   CHECK(error(evaluated(demo.config({"engine.device=cuda:77", "run.generators=2"}), demo,
                         prompts)) == ErrorClass::kUnsupported);
   std::stop_source stop;
   stop.request_stop();
-  CHECK(error(evaluate(demo.config(), demo.model, prompts, {}, stop.get_token(), {})) ==
-        ErrorClass::kCancelled);
+  CHECK(error(evaluate(demo.config(), demo.model, one_set(demo.config(), prompts), {},
+                       stop.get_token(), {})) == ErrorClass::kCancelled);
 }
 
 TEST_CASE("an evaluation reports where it stands") {
@@ -185,9 +194,9 @@ TEST_CASE("an evaluation reports where it stands") {
   const auto prompts = prompts_of(demo, 40);
   std::vector<EvaluateProgress> reports;
   const Config config = demo.config({"run.progress_seconds=0.001", "eval.samples=8"});
-  REQUIRE(evaluate(config, demo.model, prompts, {}, {}, [&](const EvaluateProgress& p) {
-            reports.push_back(p);
-          }).ok());
+  REQUIRE(evaluate(config, demo.model, one_set(config, prompts), {}, {},
+                   [&](const EvaluateProgress& p) { reports.push_back(p); })
+              .ok());
   REQUIRE_FALSE(reports.empty());
   uint64_t before = 0;
   for (const EvaluateProgress& p : reports) {
@@ -214,13 +223,19 @@ TEST_CASE("eval --json writes what evaluate() measured") {
                                        prompt_of(demo.model, "1+1*5,2-1=\n", "01")};
   const Evaluation want = must(evaluated(config, demo, prompts, {.probe = true}));
   CHECK(line["prompts"] == 2);
-  CHECK(line["k"] == 4);
+  REQUIRE(line["sets"].size() == 1);
+  CHECK(line["sets"][0]["name"] == "eval");
+  CHECK(line["sets"][0]["data"] == data.string());
+  CHECK(line["sets"][0]["samples"] == 4);
+  CHECK(line["sets"][0]["accuracy"] == want.result.accuracy);
   CHECK(line["rollouts"] == 8);
   CHECK(line["failures"] == 0);
   CHECK(line["seed"] == 5);
   CHECK(line["accuracy"] == want.result.accuracy);
   CHECK(line["accuracy_ci"] == json{want.result.accuracy_low, want.result.accuracy_high});
-  CHECK(line["pass_at_k"] == want.result.pass_at_k);
+  REQUIRE(line["pass_at"].size() == 1);
+  CHECK(line["pass_at"][0]["k"] == 4);
+  CHECK(line["pass_at"][0]["value"] == want.result.pass_at[0].value);
   CHECK(line["tokens_mean"] == want.result.tokens_mean);
   CHECK(line["tokens_total"] == want.stats.response_tokens);
   CHECK(line["steps_mean"] == want.result.steps_mean);
@@ -233,7 +248,8 @@ TEST_CASE("eval --json writes what evaluate() measured") {
   const Finished text =
       run_tracewise(demo.words("eval", {"--data", data.string(), "--samples", "4"}));
   CHECK(text.exit_code == 0);
-  CHECK_THAT(text.out, Catch::Contains("avg@4, 8 rollouts") && Catch::Contains("pass@4"));
+  CHECK_THAT(text.out,
+             Catch::Contains("avg@4, 8 rollouts of 2 prompts") && Catch::Contains("pass@4"));
   CHECK(text.out.find("solving") == std::string::npos);
 }
 
@@ -257,13 +273,77 @@ TEST_CASE("eval refuses bad prompt files and settings with exit code 2 and one s
   CHECK_THAT(error({"--data", good, "--probe"}), Catch::Contains("probe.mode is none"));
   CHECK_THAT(error({"--data", good, "--set", "verifier.kind=numeric", "--model", "/nowhere"}),
              Catch::Contains("/nowhere is not a folder"));
-  // The gold answer "3=" is no number, so every rollout fails.
+  // The gold answer "3=" is no number, so no response could be right.
   const std::string failing =
       demo.dir.put("failing.jsonl", "{\"prompt\":\"3=\",\"answer\":\"3=\"}\n").string();
-  CHECK_THAT(error({"--data", failing, "--set", "verifier.kind=numeric", "--set",
-                    "verifier.require_stop=false"}),
-             Catch::Contains("all 1 rollouts failed") && Catch::Contains("no number"));
+  CHECK_THAT(error({"--data", failing, "--set", "verifier.kind=numeric"}),
+             Catch::Contains(failing + ":1: ") && Catch::Contains("no number"));
+  CHECK(error({"--data", good, "--data", good}) ==
+        "tracewise: two evaluation sets have the name good\n");
+  CHECK_THAT(error({"--data", good, "--samples", "2", "--set", "eval.pass_at=[1,4]"}),
+             Catch::Contains("pass@4 needs as many rollouts"));
+  CHECK_THAT(error({"--data", good, "--out", "/nowhere/out.jsonl"}),
+             Catch::Contains("cannot write into /nowhere"));
+  CHECK_THAT(error({"--set", "eval.best_set=x", "--set", "data.eval_prompts=" + good}),
+             Catch::Contains("the sets are good"));
   CHECK(run_tracewise({"eval", "--help"}).exit_code == 0);
+}
+
+TEST_CASE("several sets are measured in one go, each as it is alone") {
+  const TinyDemo demo;
+  const std::string easy = demo.dir
+                               .put("easy.jsonl",
+                                    "{\"prompt\":\"3+8*2=\\n\",\"answer\":\"2\"}\n"
+                                    "{\"prompt\":\"1+1=\\n\",\"answer\":\"2\"}\n")
+                               .string();
+  const std::string hard =
+      demo.dir.put("hard.jsonl", "{\"prompt\":\"7*7=\\n\",\"answer\":\"9\"}\n").string();
+  const std::string out = (demo.dir / "both.jsonl").string();
+  const auto eval = [&](std::vector<std::string> words) {
+    words.insert(words.end(), {"--samples", "3", "--json"});
+    const Finished finished = run_tracewise(demo.words("eval", words));
+    INFO(finished.err);
+    REQUIRE(finished.exit_code == 0);
+    return json::parse(finished.out);
+  };
+  const json both = eval({"--data", "one=" + easy, "--data", hard, "--out", out});
+  REQUIRE(both["sets"].size() == 2);
+  CHECK(both["sets"][0]["name"] == "one");
+  CHECK(both["sets"][1]["name"] == "hard");
+  CHECK(both["rollouts"] == 9);
+  const json alone = eval({"--data", hard});
+  for (const char* key : {"accuracy", "tokens_mean", "steps_mean", "accuracy_ci", "pass_at"})
+    CHECK(both["sets"][1][key] == alone[key]);
+
+  const auto stored = must(load_rollouts(out));
+  REQUIRE(stored.size() == 9);
+  std::map<std::string, int> of_set;
+  for (const StoredRollout& rollout : stored) ++of_set[rollout.set];
+  CHECK(of_set == std::map<std::string, int>{{"hard", 3}, {"one", 6}});
+  const Finished shown = run_tracewise({"trace", "--rollouts", out, "--row", "2", "--json"});
+  REQUIRE(shown.exit_code == 0);
+  CHECK(shown.out == view_json(stored[1].view) + "\n");
+  CHECK_THAT(run_tracewise({"trace", "--rollouts", out}).out, Catch::Contains("advantage"));
+  const std::string page = (demo.dir / "page.html").string();
+  CHECK(run_tracewise({"report", out, "--out", page}).exit_code == 0);
+  CHECK_THAT(slurp(page), Catch::Contains("both.jsonl, hard"));
+}
+
+TEST_CASE("a file of rollouts that was cut or is another is refused with its line") {
+  const TempDir dir;
+  const auto error = [&](const std::string& text) {
+    const std::string file = dir.put("rollouts.jsonl", text).string();
+    const Finished finished = run_tracewise({"trace", "--rollouts", file});
+    CHECK(finished.exit_code == 2);
+    CHECK(finished.out.empty());
+    CHECK_THAT(finished.err, Catch::Contains(file));
+    return finished.err;
+  };
+  const std::string head = "{\"format\":\"tracewise rollouts 1\",\"rollouts\":1}\n";
+  CHECK_THAT(error("{\"prompt\":\"x\"}\n"), Catch::Contains(":1: this is no file of rollouts"));
+  CHECK_THAT(error(head), Catch::Contains("tells of 1 rollouts, and there are 0"));
+  CHECK_THAT(error(head + "{\"set\":\"a\",\"id\":\"1\"}\n"), Catch::Contains(":2: "));
+  CHECK_THAT(error(head + "{\"set\":\"a\",\"id\":"), Catch::Contains(":2: "));
 }
 
 TEST_CASE("SIGINT ends an evaluation with exit code 130 and no result") {
