@@ -39,7 +39,8 @@ PassAt pass_at_of(const std::vector<PromptCount>& prompts, uint32_t k) {
   }
   pass.prompts = chances.size();
   pass.value = mean(chances);
-  std::tie(pass.low, pass.high) = prompts_interval(chances, static_cast<double>(rollouts));
+  // Of n rollouts n / k trials of k share none.
+  std::tie(pass.low, pass.high) = prompts_interval(chances, static_cast<double>(rollouts) / k);
   return pass;
 }
 
@@ -165,7 +166,7 @@ std::pair<double, double> wilson_interval(double right, double n, double z) {
   return {std::max(0.0, centre - half), std::min(1.0, centre + half)};
 }
 
-std::pair<double, double> prompts_interval(std::span<const double> prompts, double rollouts) {
+std::pair<double, double> prompts_interval(std::span<const double> prompts, double most) {
   const auto n = static_cast<double>(prompts.size());
   const double p = mean(prompts);
   double variance = 0;  // of a prompt
@@ -173,7 +174,7 @@ std::pair<double, double> prompts_interval(std::span<const double> prompts, doub
   // At p = 0 and 1 and where each prompt is right or wrong as a whole these are the prompts.
   const double share = p * (1 - p);
   double trials = n;
-  if (share > 0) trials = variance * rollouts > share * n ? share * n / variance : rollouts;
+  if (share > 0) trials = variance * most > share * n ? share * n / variance : most;
   return wilson_interval(p * trials, trials);
 }
 
@@ -216,6 +217,19 @@ EvalResult measure(std::span<const TracedRollout> rollouts, std::span<const Eval
   }
   if (!result.sets.empty()) set_means(result);
   return result;
+}
+
+Failure first_failure(std::span<const TracedRollout> rollouts, const std::string& set) {
+  const uint64_t first = first_eval_group(set);
+  const TracedRollout* found = nullptr;
+  for (const TracedRollout& traced : rollouts) {
+    const Rollout& rollout = traced.rollout;
+    if (!rollout.failure.failed() || rollout.key.group - first >= kMaxSetPrompts) continue;
+    if (found == nullptr || std::pair(rollout.key.group, rollout.sample) <
+                                std::pair(found->rollout.key.group, found->rollout.sample))
+      found = &traced;
+  }
+  return found == nullptr ? Failure{} : found->rollout.failure;
 }
 
 const std::string* unmeasured_set(const EvalResult& result) {

@@ -53,10 +53,10 @@ struct EvalResult : EvalFigures {
 // `right` may be a sum of partial rewards. {0, 1} for n = 0.
 std::pair<double, double> wilson_interval(double right, double n, double z = 1.96);
 
-// Interval of the mean of prompts' figures, each in [0, 1] and made of at most `rollouts` / prompts
-// rollouts: Wilson's, with as many trials as would give a share the variance that the mean has.
-// Rollouts of a prompt that agree so count as one trial. {0, 1} without prompts.
-std::pair<double, double> prompts_interval(std::span<const double> prompts, double rollouts);
+// Interval of the mean of prompts' figures, each in [0, 1] and made of independent trials of which
+// there are `most` in all: Wilson's, with as many trials as would give a share the variance that
+// the mean has, so that trials of a prompt that agree count as one. {0, 1} without prompts.
+std::pair<double, double> prompts_interval(std::span<const double> prompts, double most);
 
 // The unbiased estimate 1 - C(n-c, k) / C(n, k) (arXiv 2107.03374) of the chance that at least one
 // of k rollouts is right, from n rollouts of which c are. 1 <= k <= n and c <= n.
@@ -72,6 +72,9 @@ Result<std::vector<uint32_t>> pass_at_of(std::span<const uint32_t> asked,
 // the caller's. Every k of `pass_at` is at most each set's samples.
 EvalResult measure(std::span<const TracedRollout> rollouts, std::span<const EvalSet> sets,
                    std::span<const uint32_t> pass_at);
+
+// Of the set's failed rollouts, in any order, the first by group and sample; kNone: none failed.
+Failure first_failure(std::span<const TracedRollout> rollouts, const std::string& set);
 
 // The name of a set that has no good rollout, so that nothing is known of it; else nullptr.
 const std::string* unmeasured_set(const EvalResult& result);

@@ -20,15 +20,6 @@ bool passed_multiple(uint64_t every, uint64_t before, uint64_t step) {
   return every > 0 && step / every > before / every;
 }
 
-// Why the first failed rollout of the set did.
-Failure first_failure(const std::vector<TracedRollout>& rollouts, const std::string& set) {
-  const uint64_t first = first_eval_group(set);
-  const auto found = std::find_if(rollouts.begin(), rollouts.end(), [first](const auto& t) {
-    return t.rollout.key.group >= first && t.rollout.failure.failed();
-  });
-  return found == rollouts.end() ? Failure{} : found->rollout.failure;
-}
-
 // What checkpoints are compared by.
 double chosen_accuracy(const EvalResult& result, const std::string& best_set) {
   const auto found = std::find_if(result.sets.begin(), result.sets.end(),

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <vector>
 
+#include "actors/eval_set.hpp"
 #include "launch/config_key.hpp"
 #include "launch/config_rules.hpp"
 #include "launch/nearest.hpp"
@@ -248,16 +249,17 @@ std::optional<Conflict> find_reward_conflict(const Config& c) {
 }
 
 std::optional<Conflict> find_eval_conflict(const Config& c) {
-  if (!std::ranges::is_sorted(c.run.eval.pass_at, std::ranges::less_equal()))
+  const auto& ks = c.run.eval.pass_at;
+  if (std::ranges::adjacent_find(ks, std::ranges::greater_equal()) != ks.end())
     return Conflict{{"eval.pass_at"}, "the numbers must ascend"};
+  std::vector<std::string> names;
   for (const EvalSetOptions& set : c.eval_sets) {
     if (set.name.empty() || set.path.empty())
       return Conflict{{"eval.sets"}, "each set has a name and a path"};
-    if (set.verifier.empty()) continue;
-    const auto& kinds = verifier_kinds();
-    if (std::ranges::none_of(kinds, [&](const auto& kind) { return kind.name == set.verifier; }))
-      return Conflict{{"eval.sets"}, "there is no verifier '" + set.verifier + "'"};
+    names.push_back(set.name);
   }
+  if (const auto good = check_set_names(names); !good.ok())
+    return Conflict{{"eval.sets"}, good.error().message};
   return std::nullopt;
 }
 

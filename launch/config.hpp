@@ -42,7 +42,7 @@ struct DataRows {
 struct EvalSetOptions {
   std::string name;
   std::string path;      // of prompts, with the columns of the training prompts
-  int64_t samples = 0;   // rollouts of each prompt; 0: eval.samples
+  uint32_t samples = 0;  // rollouts of each prompt; 0: eval.samples
   int64_t max_rows = 0;  // drawn by the run's seed; 0: all
   std::string verifier;  // kind that verifies the rows that name none; empty: the run's
 };

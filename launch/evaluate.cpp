@@ -10,6 +10,7 @@
 #include "actors/eval_run.hpp"
 #include "actors/work_threads.hpp"
 #include "launch/parts.hpp"
+#include "launch/tracing.hpp"
 #include "learner/sample_group.hpp"
 
 namespace tracewise {
@@ -184,6 +185,31 @@ class Worker {
   uint64_t working_ = 0;                                      // pieces of it that are not done
 };
 
+Failure first_failure_of(const Evaluation& out) {
+  if (const std::string* set = unmeasured_set(out.result)) return first_failure(out.rollouts, *set);
+  const auto failed = std::ranges::find_if(
+      out.rollouts, [](const TracedRollout& t) { return t.rollout.failure.failed(); });
+  return failed == out.rollouts.end() ? Failure{} : failed->rollout.failure;
+}
+
+// What training would make of the rollouts' values, all of them being one batch.
+void add_advantages(Evaluation& out, const SampleGroupOptions& options) {
+  std::vector<TracedGroup> groups;
+  for (TracedRollout& traced : out.rollouts) {
+    const GroupKey key = traced.rollout.key;
+    if (groups.empty() || groups.back().rollouts.front().rollout.key != key)
+      groups.emplace_back().rewarded = true;
+    groups.back().rollouts.push_back(std::move(traced));
+  }
+  for (TracedGroup& group : groups) tracewise::add_advantages(group, options);
+  finish_groups(groups, options.advantage);
+  out.rollouts.clear();
+  for (TracedGroup& group : groups) {
+    std::ranges::move(group.rollouts, std::back_inserter(out.rollouts));
+    std::ranges::move(group.advantages, std::back_inserter(out.advantages));
+  }
+}
+
 Result<void> check_options(const Config& config, std::span<const EvalSet> sets,
                            const EvaluateOptions& options) {
   if (sets.empty()) return bad_input("there are no prompts to evaluate on");
@@ -236,10 +262,9 @@ Result<Evaluation> evaluate(const Config& config, const ModelFolder& model,
   out.result.wall_seconds = seconds();
   out.stats = group_stats(out.rollouts);
   out.unprobed = work.unprobed();
-  const auto failed = std::ranges::find_if(
-      out.rollouts, [](const TracedRollout& t) { return t.rollout.failure.failed(); });
-  if (failed != out.rollouts.end()) out.first_failure = failed->rollout.failure;
+  out.first_failure = first_failure_of(out);
   if (!options.keep_rollouts) out.rollouts.clear();
+  if (options.probe) add_advantages(out, config.group);
   return out;
 }
 

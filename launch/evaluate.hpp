@@ -31,10 +31,14 @@ struct EvaluateProgress {
 
 struct Evaluation {
   EvalResult result;
-  GroupStats stats;                     // sums over all rollouts; value figures of the probed ones
-  uint64_t unprobed = 0;                // good rollouts whose values could not be had
-  Failure first_failure;                // of the failed rollouts, the first by (group, sample)
-  std::vector<TracedRollout> rollouts;  // ascending by (group, sample), where they were asked for
+  GroupStats stats;       // sums over all rollouts; value figures of the probed ones
+  uint64_t unprobed = 0;  // good rollouts whose values could not be had
+  Failure first_failure;  // of the failed rollouts, the first by (group, sample); where a set has
+                          // no good one, that of this set
+  // Where they were asked for. Advantages are those that training would give the steps, where
+  // values were probed.
+  std::vector<TracedRollout> rollouts;          // ascending by (group, sample)
+  std::vector<std::vector<double>> advantages;  // [rollouts][K_i]; [] of those without
 };
 
 // Samples the rollouts of all sets with `model` in config.run.generators threads, each with an
@@ -44,8 +48,7 @@ struct Evaluation {
 //
 // `report` (may be empty) is called in this thread every config.run.progress_seconds (0: never).
 // kBadInput: no sets or one without prompts, a k of eval.pass_at above a set's samples, a probe
-// asked for without probe.mode. kCancelled
-// when `stop` ended it.
+// asked for without probe.mode. kCancelled when `stop` ended it.
 Result<Evaluation> evaluate(const Config& config, const ModelFolder& model,
                             std::span<const EvalSet> sets, const EvaluateOptions& options,
                             std::stop_token stop,

@@ -149,7 +149,7 @@ Result<RunParts> run_parts(std::shared_ptr<const Config> config,
   for (EvalData& eval : data.eval) parts.eval_sets.push_back(std::move(eval.set));
   parts.save_outputs = [model](const std::filesystem::path& file, const EvalResult& result,
                                std::span<const TracedRollout> rollouts) {
-    return save_rollouts(file, result, rollouts, *model->tokenizer);
+    return save_rollouts(file, result, rollouts, {}, *model->tokenizer);
   };
   parts.make_trainer = [config, model] {
     return make_trainer(config->trainer, model->config, model->weights);

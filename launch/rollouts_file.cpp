@@ -2,9 +2,11 @@
 
 #include <map>
 
+#include "messages/check.hpp"
 #include "model/file_io.hpp"
 #include "model/tokenizer.hpp"
 #include "rollout/data/rows.hpp"
+#include "rollout/verifier.hpp"
 
 namespace tracewise {
 namespace {
@@ -18,28 +20,49 @@ std::string dumped(const json& object) {
   return object.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-std::string line_of(const std::string& set, const TracedRollout& traced,
-                    const Tokenizer& tokenizer) {
-  std::string head = dumped({{"set", set},
-                             {"id", traced.rollout.prompt.id},
-                             {"token_ids", traced.rollout.tokens},
-                             {"reward_shaping", traced.shaping}});
-  head.back() = ',';
-  return head + view_json(make_view(traced, {}, true, tokenizer)).substr(1) + "\n";
+json class_name(FailureClass failure) {
+  switch (failure) {
+    case FailureClass::kNone:
+      return nullptr;
+    case FailureClass::kPromptTooLong:
+      return "prompt_too_long";
+    case FailureClass::kEngine:
+      return "engine";
+    case FailureClass::kVerifierError:
+      return "verifier_error";
+    case FailureClass::kVerifierTimeout:
+      return "verifier_timeout";
+    case FailureClass::kProbe:
+      return "probe";
+    case FailureClass::kCancelled:
+      return "cancelled";
+  }
+  return "unknown";
 }
 
-Result<StoredRollout> stored_of(const Row& row) {
-  TW_ASSIGN(std::string set, row.text("set"));
-  TW_ASSIGN(std::string id, row.text("id"));
-  auto view = view_of_json(dumped(row.object));
-  if (!view.ok()) return row.wrong(view.error().message);
-  return StoredRollout{std::move(set), std::move(id), std::move(view).value()};
+// The view and what only programs ask for.
+std::string line_of(const std::string& set, const TracedRollout& traced,
+                    std::span<const double> advantages, const Tokenizer& tokenizer) {
+  RolloutView view = make_view(traced, advantages, true, tokenizer);
+  view.set = set;
+  view.id = traced.rollout.prompt.id;
+  std::string line = view_json(view);
+  std::string more = dumped({{"failure_class", class_name(traced.rollout.failure.failure_class)},
+                             {"reward_shaping", traced.shaping},
+                             {"response", response_text(traced.rollout.tokens, tokenizer)},
+                             {"token_ids", traced.rollout.tokens}});
+  line.back() = ',';
+  return line + more.substr(1) + "\n";
 }
 
 }  // namespace
 
 Result<void> save_rollouts(const std::filesystem::path& file, const EvalResult& result,
-                           std::span<const TracedRollout> rollouts, const Tokenizer& tokenizer) {
+                           std::span<const TracedRollout> rollouts,
+                           std::span<const std::vector<double>> advantages,
+                           const Tokenizer& tokenizer) {
+  TW_CHECK(advantages.empty() || advantages.size() == rollouts.size(),
+           "advantages of other rollouts");
   std::map<uint64_t, std::string> names;  // by the sets' first groups
   for (const SetResult& set : result.sets) names[first_eval_group(set.name)] = set.name;
   std::string text = dumped({{"format", kFormat},
@@ -47,16 +70,17 @@ Result<void> save_rollouts(const std::filesystem::path& file, const EvalResult& 
                              {"step", result.step},
                              {"weights_version", result.version}}) +
                      "\n";
-  for (const TracedRollout& traced : rollouts) {
-    const auto next = names.upper_bound(traced.rollout.key.group);
+  for (size_t i = 0; i < rollouts.size(); ++i) {
+    const auto next = names.upper_bound(rollouts[i].rollout.key.group);
     TW_CHECK(next != names.begin(), "a rollout of no set");
-    text += line_of(std::prev(next)->second, traced, tokenizer);
+    const auto steps = advantages.empty() ? std::span<const double>() : advantages[i];
+    text += line_of(std::prev(next)->second, rollouts[i], steps, tokenizer);
   }
   return write_file(file, text);
 }
 
-Result<std::vector<StoredRollout>> load_rollouts(const std::filesystem::path& file) {
-  std::vector<StoredRollout> rollouts;
+Result<std::vector<RolloutView>> load_rollouts(const std::filesystem::path& file) {
+  std::vector<RolloutView> rollouts;
   json head;
   TW_TRY(for_each_row(file, [&](const Row& row) -> Result<void> {
     if (row.number == 1) {
@@ -65,8 +89,9 @@ Result<std::vector<StoredRollout>> load_rollouts(const std::filesystem::path& fi
       return row.wrong("this is no file of rollouts: its first line does not say \"format\": \"" +
                        std::string(kFormat) + "\"");
     }
-    TW_ASSIGN(StoredRollout stored, stored_of(row));
-    rollouts.push_back(std::move(stored));
+    auto view = view_of_json(dumped(row.object));
+    if (!view.ok()) return row.wrong(view.error().message);
+    rollouts.push_back(std::move(view).value());
     return {};
   }));
   const json told = head.value("rollouts", json());

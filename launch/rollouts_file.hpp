@@ -16,17 +16,14 @@ namespace tracewise {
 class Tokenizer;
 
 // Writes them to `file`, which appears whole or not at all. `rollouts` ascend by group and sample
-// and are of the sets of `result`. kIo.
+// and are of the sets of `result`. `advantages` has the steps' of each rollout, or is empty. kIo.
 Result<void> save_rollouts(const std::filesystem::path& file, const EvalResult& result,
-                           std::span<const TracedRollout> rollouts, const Tokenizer& tokenizer);
+                           std::span<const TracedRollout> rollouts,
+                           std::span<const std::vector<double>> advantages,
+                           const Tokenizer& tokenizer);
 
-struct StoredRollout {
-  std::string set;
-  std::string id;  // of its prompt
-  RolloutView view;
-};
-
-// kBadInput names file and line where it is not what save_rollouts() wrote, or was cut.
-Result<std::vector<StoredRollout>> load_rollouts(const std::filesystem::path& file);
+// Views with their set and id, in the file's order. kBadInput names file and line where it is not
+// what save_rollouts() wrote, or was cut.
+Result<std::vector<RolloutView>> load_rollouts(const std::filesystem::path& file);
 
 }  // namespace tracewise

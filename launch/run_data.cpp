@@ -1,6 +1,7 @@
 #include "launch/run_data.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 
 #include "actors/eval_result.hpp"
@@ -65,17 +66,14 @@ bool holds_out(const Config& config) {
   return config.eval_data.path.empty() && config.data_rows.eval > 0 && !config.data.path.empty();
 }
 
-uint32_t samples_of(const Config& config, const EvalSetOptions& set) {
-  return set.samples > 0 ? static_cast<uint32_t>(set.samples) : config.run.eval.samples;
-}
-
 // Without their prompts.
 std::vector<EvalData> described_sets(const Config& config) {
   std::vector<EvalData> sets;
   if (holds_out(config))
     sets.push_back({{"held_out", {}, config.run.eval.samples}, config.data.path, {}});
   for (const EvalSetOptions& set : sets_of_files(config))
-    sets.push_back({{set.name, {}, samples_of(config, set)}, set.path, {}});
+    sets.push_back(
+        {{set.name, {}, set.samples > 0 ? set.samples : config.run.eval.samples}, set.path, {}});
   return sets;
 }
 
@@ -213,13 +211,19 @@ Result<std::vector<EvalData>> load_eval_data(const Config& config, const ModelFo
   return load_sets(config, model, check, &train.prompts);
 }
 
+std::vector<std::string> notes(const std::vector<EvalData>& sets) {
+  std::vector<std::string> lines;
+  for (const EvalData& data : sets)
+    for (const auto& [reason, dropped] : data.report.dropped)
+      lines.push_back(note(data.file, data.report, reason, dropped));
+  return lines;
+}
+
 std::vector<std::string> notes(const Config& config, const RunData& data) {
   std::vector<std::string> lines;
   for (const auto& [reason, dropped] : data.train.report.dropped)
     lines.push_back(note(config.data.path, data.train.report, reason, dropped));
-  for (const EvalData& eval : data.eval)
-    for (const auto& [reason, dropped] : eval.report.dropped)
-      lines.push_back(note(eval.file, eval.report, reason, dropped));
+  std::ranges::move(notes(data.eval), std::back_inserter(lines));
   return lines;
 }
 

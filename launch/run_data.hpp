@@ -63,6 +63,7 @@ Result<std::vector<EvalData>> load_eval_data(const Config& config, const ModelFo
 
 // What a user should know of it, a line each; of files none of whose rows was dropped nothing.
 std::vector<std::string> notes(const Config& config, const RunData& data);
+std::vector<std::string> notes(const std::vector<EvalData>& sets);
 
 // In a run's folder: prompts.jsonl and eval_prompts/NAME.jsonl for each set.
 Result<void> save_run_data(const std::filesystem::path& run, const RunData& data);

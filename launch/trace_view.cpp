@@ -152,7 +152,9 @@ RolloutView make_view(const TracedRollout& traced, std::span<const double> advan
 }
 
 std::string view_text(const RolloutView& view, bool colour) {
-  std::string out = field("prompt", view.prompt);
+  std::string out;
+  if (!view.set.empty()) out += field("set", view.set + ", prompt " + view.id);
+  out += field("prompt", view.prompt);
   out += field("answer", view.answer.empty() ? "(none)" : view.answer);
   out += field("rollout",
                format("%u in a group of %u, ", view.sample, view.group_samples) +
@@ -176,17 +178,19 @@ std::string view_json(const RolloutView& view) {
                      {"gain", json_of(step.gain)},
                      {"advantage", json_of(step.advantage)}});
   }
-  nlohmann::ordered_json line = {{"prompt", view.prompt},
-                                 {"answer", view.answer},
-                                 {"sample", view.sample},
-                                 {"group_samples", view.group_samples},
-                                 {"reward", json_of(view.reward)},
-                                 {"finish", finish_name(view.finish)},
-                                 {"tokens", view.tokens},
-                                 {"probe_tokens", view.probe_tokens},
-                                 {"start_value", json_of(view.start_value)},
-                                 {"steps", std::move(steps)},
-                                 {"failure", view.failure}};
+  nlohmann::ordered_json line;
+  if (!view.set.empty()) line = {{"set", view.set}, {"id", view.id}};
+  line.update({{"prompt", view.prompt},
+               {"answer", view.answer},
+               {"sample", view.sample},
+               {"group_samples", view.group_samples},
+               {"reward", json_of(view.reward)},
+               {"finish", finish_name(view.finish)},
+               {"tokens", view.tokens},
+               {"probe_tokens", view.probe_tokens},
+               {"start_value", json_of(view.start_value)},
+               {"steps", std::move(steps)},
+               {"failure", view.failure}});
   if (view.failure.empty()) line["failure"] = nullptr;
   if (view.answer.empty()) line["answer"] = nullptr;
   return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -196,6 +200,8 @@ Result<RolloutView> view_of_json(const std::string& line) {
   try {
     const auto o = nlohmann::json::parse(line);
     RolloutView view;
+    view.set = o.at("set");
+    view.id = o.at("id");
     view.prompt = o.at("prompt");
     view.answer = text_of(o.at("answer"));
     view.sample = o.at("sample");
@@ -216,7 +222,11 @@ Result<RolloutView> view_of_json(const std::string& line) {
     }
     return view;
   } catch (const nlohmann::json::exception& error) {
-    return bad_input(error.what());
+    // "[json.exception.out_of_range.403] key 'steps' not found"
+    const std::string what = error.what();
+    const size_t end = what.find("] ");
+    return bad_input("no rollout of an evaluation: " +
+                     (end == std::string::npos ? what : what.substr(end + 2)));
   }
 }
 

@@ -24,6 +24,8 @@ struct StepView {
 };
 
 struct RolloutView {
+  std::string set;  // evaluation set; empty: none
+  std::string id;   // the prompt's in its set; without a set empty
   std::string prompt;
   std::string answer;  // gold; empty: none
   uint32_t sample = 0;
@@ -49,7 +51,8 @@ std::string view_text(const RolloutView& view, bool colour);
 // One line of JSON without its line end; unknown numbers are null.
 std::string view_json(const RolloutView& view);
 
-// What view_json() wrote; other fields are passed over. kBadInput says what is missing or wrong.
+// What view_json() wrote of a rollout of a set; other fields are passed over. kBadInput says what
+// is missing or wrong.
 Result<RolloutView> view_of_json(const std::string& line);
 
 }  // namespace tracewise

@@ -22,29 +22,6 @@ std::vector<int64_t> step_tokens(const TracedRollout& traced) {
   return tokens;
 }
 
-// Fills in the advantages of the group's good rollouts.
-void add_advantages(TracedGroup& group, const SampleGroupOptions& options) {
-  group.advantages.resize(group.rollouts.size());
-  if (!group.rewarded) return;
-  std::vector<size_t> good;
-  std::vector<TracedRollout> good_rollouts;
-  std::vector<StepRollout> steps;
-  for (size_t i = 0; i < group.rollouts.size(); ++i) {
-    const TracedRollout& traced = group.rollouts[i];
-    if (traced.rollout.failure.failed()) continue;
-    good.push_back(i);
-    good_rollouts.push_back(traced);
-    steps.push_back({traced.reward,
-                     {traced.values.begin(), traced.values.end()},
-                     step_tokens(traced),
-                     traced.shaping});
-  }
-  if (good.empty()) return;
-  group.trained = carries_signal(good_rollouts, options);
-  auto advantages = group_advantages(steps, options.advantage);
-  for (size_t i = 0; i < good.size(); ++i) group.advantages[good[i]] = std::move(advantages[i]);
-}
-
 }  // namespace
 
 Result<std::vector<Completion>> load_completions(const std::filesystem::path& file,
@@ -193,6 +170,30 @@ Result<EngineOutput> GroupTracer::step(const std::stop_token& stop) {
   } catch (const std::exception& e) {
     return Error{ErrorClass::kInternal, std::string("tracing failed: ") + e.what()};
   }
+}
+
+void add_advantages(TracedGroup& group, const SampleGroupOptions& options) {
+  group.advantages.resize(group.rollouts.size());
+  if (!group.rewarded) return;
+  std::vector<size_t> good;
+  std::vector<TracedRollout> good_rollouts;
+  std::vector<StepRollout> steps;
+  for (size_t i = 0; i < group.rollouts.size(); ++i) {
+    const TracedRollout& traced = group.rollouts[i];
+    const bool lacks =
+        options.advantage.needs_values() && traced.values.size() != traced.step_ends.size();
+    if (traced.rollout.failure.failed() || lacks) continue;
+    good.push_back(i);
+    good_rollouts.push_back(traced);
+    steps.push_back({traced.reward,
+                     {traced.values.begin(), traced.values.end()},
+                     step_tokens(traced),
+                     traced.shaping});
+  }
+  if (good.empty()) return;
+  group.trained = carries_signal(good_rollouts, options);
+  auto advantages = group_advantages(steps, options.advantage);
+  for (size_t i = 0; i < good.size(); ++i) group.advantages[good[i]] = std::move(advantages[i]);
 }
 
 void finish_groups(std::span<TracedGroup> groups, const AdvantageOptions& options) {

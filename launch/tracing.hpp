@@ -72,6 +72,10 @@ class GroupTracer {
   uint64_t asked_ = 0;  // probes that the engine has not answered
 };
 
+// Sets `advantages` and `trained` of a group whose other members are there. A rollout without the
+// values that options.advantage needs counts as failed.
+void add_advantages(TracedGroup& group, const SampleGroupOptions& options);
+
 // Whitens the advantages over all groups where the base asks for it, as one batch.
 void finish_groups(std::span<TracedGroup> groups, const AdvantageOptions& options);
 

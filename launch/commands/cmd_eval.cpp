@@ -135,11 +135,12 @@ Result<void> take_data(Config& config, const std::vector<std::string>& data) {
   for (const std::string& word : data) {
     const size_t equals = word.find('=');
     const bool named = equals != std::string::npos && is_set_name(word.substr(0, equals));
-    const std::filesystem::path file =
-        std::filesystem::absolute(named ? word.substr(equals + 1) : word);
-    if (file.filename().empty()) return bad_input("--data " + word + ": a file is missing");
-    config.eval_sets.push_back({named ? word.substr(0, equals) : set_name(file),
-                                file.lexically_normal().string(), 0, 0, ""});
+    const std::filesystem::path file = named ? word.substr(equals + 1) : word;
+    if (file.filename().empty())
+      return bad_input("--data " + word + ": it must be [NAME=]FILE, and the file is missing");
+    EvalSetOptions& set = config.eval_sets.emplace_back();
+    set.name = named ? word.substr(0, equals) : set_name(file);
+    set.path = std::filesystem::absolute(file).lexically_normal().string();
   }
   return {};
 }
@@ -148,7 +149,7 @@ Result<void> warn(const Evaluation& evaluation) {
   const EvalResult& r = evaluation.result;
   if (const std::string* set = unmeasured_set(r)) {
     return bad_input("all rollouts of the set " + *set +
-                     " failed, the first that failed thus: " + evaluation.first_failure.message);
+                     " failed, the first one thus: " + evaluation.first_failure.message);
   }
   if (r.failures > 0) {
     std::fprintf(stderr, "tracewise: %lu of %lu rollouts failed and are left out, the first: %s\n",
@@ -161,10 +162,25 @@ Result<void> warn(const Evaluation& evaluation) {
   return {};
 }
 
+// Before the work whose result goes there.
+Result<void> check_out(const std::filesystem::path& out, const Config& config) {
+  if (out.empty()) return {};
+  std::error_code ignored;  // of a file that is not there yet
+  if (std::filesystem::is_directory(out, ignored))
+    return bad_input("--out " + out.string() + " is a folder, not a file");
+  std::vector<std::filesystem::path> prompts = {config.data.path, config.eval_data.path};
+  for (const EvalSetOptions& set : config.eval_sets) prompts.emplace_back(set.path);
+  for (const auto& file : prompts)
+    if (std::filesystem::equivalent(out, file, ignored))
+      return bad_input("--out " + out.string() + " would overwrite prompts");
+  return check_writable(out);
+}
+
 Result<void> run(const Config& config, const Options& options, const std::stop_token& stop) {
-  if (!options.out.empty()) TW_TRY(check_writable(options.out));
+  TW_TRY(check_out(options.out, config));
   TW_ASSIGN(const ModelFolder model, load_model(config));
   TW_ASSIGN(const std::vector<EvalData> data, load_eval_data(config, model));
+  for (const std::string& line : notes(data)) std::fprintf(stderr, "tracewise: %s\n", line.c_str());
   bool progress = false;
   const auto evaluation = evaluate(config, model, eval_sets(data), options.evaluate, stop,
                                    [&](const EvaluateProgress& p) {
@@ -173,10 +189,12 @@ Result<void> run(const Config& config, const Options& options, const std::stop_t
                                    });
   end_progress(progress);
   if (!evaluation.ok()) return evaluation.error();
-  TW_TRY(warn(*evaluation));
+  // First: also of rollouts that failed one wants to know how.
   if (!options.out.empty()) {
-    TW_TRY(save_rollouts(options.out, evaluation->result, evaluation->rollouts, *model.tokenizer));
+    TW_TRY(save_rollouts(options.out, evaluation->result, evaluation->rollouts,
+                         evaluation->advantages, *model.tokenizer));
   }
+  TW_TRY(warn(*evaluation));
   if (options.json) {
     std::puts(json_line(*evaluation, config, data, options.evaluate.probe).c_str());
   } else {

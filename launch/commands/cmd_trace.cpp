@@ -160,8 +160,7 @@ Result<void> trace_rollouts(const Options& options) {
   }
   Printer printer(options);
   for (size_t r = 0; r < stored.size(); ++r)
-    if (options.row == 0 || r + 1 == static_cast<size_t>(options.row))
-      printer.print(stored[r].view);
+    if (options.row == 0 || r + 1 == static_cast<size_t>(options.row)) printer.print(stored[r]);
   return flush_output();
 }
 

@@ -91,33 +91,47 @@ ReportRollout shown(const std::string& title, const RolloutView& view) {
   return out;
 }
 
-double share(double part, size_t whole) {
-  return whole == 0 ? 0 : part / static_cast<double>(whole);
-}
+// The figures of `tracewise eval`: accuracy is the mean over prompts, tokens over rollouts.
+struct SetFigures {
+  std::map<std::string, std::pair<double, size_t>> prompts;  // by id: rewards, good rollouts
+  double tokens = 0;
+  size_t rollouts = 0;
+  size_t shown = 0;
+
+  void add(const RolloutView& view) {
+    auto& [reward, good] = prompts[view.id];
+    reward += view.reward.value_or(0);
+    ++good;
+    ++rollouts;
+    tokens += static_cast<double>(view.tokens);
+  }
+  double accuracy() const {
+    double sum = 0;
+    for (const auto& [id, prompt] : prompts)
+      sum += prompt.first / static_cast<double>(prompt.second);
+    return sum / static_cast<double>(prompts.size());
+  }
+};
 
 // A row for each set of a file of rollouts, and its first rollouts.
 Result<void> add_rollouts_file(Report& report, const std::filesystem::path& file) {
-  TW_ASSIGN(const auto stored, load_rollouts(file));
-  struct Sums {
-    double reward = 0, tokens = 0;
-    size_t rollouts = 0, shown = 0;
-  };
-  std::map<std::string, Sums> sets;
-  for (const StoredRollout& rollout : stored) {
-    Sums& sums = sets[rollout.set];
-    if (!rollout.view.reward) continue;  // a failed one
-    ++sums.rollouts;
-    sums.reward += *rollout.view.reward;
-    sums.tokens += static_cast<double>(rollout.view.tokens);
-    if (sums.shown++ < kRolloutsShown)
-      report.rollouts.push_back(
-          shown(file.filename().string() + ", " + rollout.set + ", " + rollout.id, rollout.view));
+  TW_ASSIGN(const auto rollouts, load_rollouts(file));
+  const std::string name = file.filename().string() + ", ";
+  std::map<std::string, SetFigures> sets;
+  for (const RolloutView& view : rollouts) {
+    SetFigures& set = sets[view.set];
+    if (!view.reward) continue;  // a failed one
+    set.add(view);
+    if (set.shown++ < kRolloutsShown)
+      report.rollouts.push_back(shown(name + view.set + ", " + view.id, view));
   }
-  for (const auto& [set, sums] : sets) {
+  for (const auto& [set, figures] : sets) {
     std::vector<std::string> row(report.table.header.size(), "-");
-    row[0] = file.filename().string() + ", " + set;
-    row[2] = short_number(share(sums.reward, sums.rollouts), 3);
-    row[3] = short_number(share(sums.tokens, sums.rollouts), 1);
+    row[0] = name + set;
+    if (figures.rollouts > 0) {
+      row[2] = short_number(figures.accuracy(), 3);
+      row[3] = short_number(figures.tokens / static_cast<double>(figures.rollouts), 1);
+    }
     report.table.rows.push_back(std::move(row));
   }
   return {};
@@ -138,7 +152,8 @@ Result<Report> report_runs(std::span<const std::filesystem::path> runs) {
                          "solving / checking",
                          "Brier"};
   for (const std::filesystem::path& run : runs) {
-    if (std::filesystem::is_regular_file(run)) {
+    std::error_code none;  // what cannot be seen is no file
+    if (std::filesystem::is_regular_file(run, none)) {
       TW_TRY(add_rollouts_file(report, run));
       continue;
     }

@@ -2,9 +2,13 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <set>
 
+#include "actors/eval_outputs.hpp"
 #include "actors/eval_result.hpp"
 #include "actors/eval_run.hpp"
+#include "model/file_io.hpp"
+#include "tests/temp_dir.hpp"
 
 namespace tracewise {
 namespace {
@@ -58,6 +62,21 @@ TEST_CASE("rollouts of a prompt that agree count as one trial of an interval") {
   CHECK(prompts_interval(Figures{}, 0) == std::pair(0.0, 1.0));
 }
 
+TEST_CASE("an interval of pass@k counts the k rollouts that it takes as one trial") {
+  // Each of two prompts has 2 right ones of 4: accuracies that agree, so that all 8 rollouts are
+  // trials, but 4 pairs.
+  const std::vector<EvalSet> sets = {set_of("math", 2, 4)};
+  std::vector<TracedRollout> rollouts;
+  for (const uint32_t i : {0, 1, 2, 3, 4, 5, 6, 7})
+    rollouts.push_back(traced_of(kMath + i / 4, i % 4, i % 2 == 0 ? 1 : 0, 10));
+  const EvalResult r = measure(rollouts, sets, std::vector<uint32_t>{1, 2});
+  CHECK(r.accuracy_low == wilson_interval(4, 8).first);
+  CHECK(r.pass_at[0].low == wilson_interval(4, 8).first);
+  const double pass = 1 - 1.0 / 6;  // C(2,2) / C(4,2) miss
+  CHECK(r.pass_at[1].value == Approx(pass));
+  CHECK(r.pass_at[1].low == Approx(wilson_interval(4 * pass, 4).first));
+}
+
 TEST_CASE("an evaluation leaves failures out of their prompt, and prompts weigh the same") {
   const std::vector<EvalSet> sets = {set_of("math", 4, 3)};
   const std::vector<TracedRollout> rollouts = {traced_of(kMath + 1, 0, 0, 30),
@@ -104,6 +123,53 @@ TEST_CASE("sets weigh the same in the mean, whatever their prompts") {
   const double quiz_low = wilson_interval(1, 1).first, math_low = wilson_interval(1, 3).first;
   CHECK(r.accuracy_low ==
         Approx(r.accuracy - std::hypot((1 - quiz_low) / 2, (1.0 / 3 - math_low) / 2)));
+}
+
+TEST_CASE("a set without a good rollout is named, with its own first failure") {
+  const std::vector<EvalSet> sets = {set_of("math", 1, 2), set_of("quiz", 2, 1)};
+  std::vector<TracedRollout> rollouts = {
+      failed(traced_of(kQuiz + 1, 0, 0, 10)), failed(traced_of(kQuiz, 0, 0, 10)),
+      failed(traced_of(kMath, 1, 0, 10)), traced_of(kMath, 0, 1, 10)};
+  rollouts[1].rollout.failure.message = "quiz's";
+  rollouts[2].rollout.failure.message = "math's";
+  const EvalResult r = measure(rollouts, sets, std::vector<uint32_t>{1});
+  REQUIRE(unmeasured_set(r) != nullptr);
+  CHECK(*unmeasured_set(r) == "quiz");
+  CHECK(first_failure(rollouts, "quiz").message == "quiz's");
+  CHECK(first_failure(rollouts, "math").message == "math's");
+  CHECK_FALSE(first_failure(rollouts, "other").failed());
+}
+
+TEST_CASE("the outputs of the newest evaluations and of the best are kept") {
+  const TempDir dir;
+  const auto kept = [&] {
+    std::set<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(dir / "evals"))
+      names.insert(entry.path().filename().string());
+    return names;
+  };
+  using Names = std::set<std::string>;
+  EvalOutputs outputs(dir / "evals", 2);
+  EvalResult result;
+  REQUIRE(outputs.save(result, {}, 0).ok());  // nobody writes yet
+  CHECK_FALSE(std::filesystem::exists(dir / "evals"));
+  outputs.save_with(
+      [](const auto& file, const EvalResult&, auto) { return write_file(file, "x"); });
+  for (const uint64_t step : {0, 8, 9, 10, 11}) {
+    result.step = step;
+    REQUIRE(outputs.save(result, {}, step < 8 ? 0 : 8).ok());
+  }
+  CHECK(kept() == Names{"step-8.jsonl", "step-10.jsonl", "step-11.jsonl"});
+  // What the user put there is the user's.
+  for (const char* name : {"step-1.txt", "step-x.jsonl", "notes"})
+    REQUIRE(write_file(dir / "evals" / name, "x").ok());
+  REQUIRE(outputs.forget_after(10).ok());
+  CHECK(kept() == Names{"step-8.jsonl", "step-10.jsonl", "step-1.txt", "step-x.jsonl", "notes"});
+
+  EvalOutputs none(dir / "none", 0);
+  none.save_with([](const auto& file, const EvalResult&, auto) { return write_file(file, "x"); });
+  REQUIRE(none.save(result, {}, 0).ok());
+  CHECK_FALSE(std::filesystem::exists(dir / "none"));
 }
 
 TEST_CASE("a set's groups depend on its name alone and meet no other's") {

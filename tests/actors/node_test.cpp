@@ -219,6 +219,39 @@ TEST_CASE("evaluations are measured with the step's weights and change nothing i
   CHECK(second->evals[2].tokens_mean == summary->evals[2].tokens_mean);
 }
 
+TEST_CASE("a resumed run forgets what was evaluated after its checkpoint") {
+  RunOptions options = options_of(6);
+  options.checkpoint.every_steps = 3;
+  options.eval.at_start = options.eval.at_end = false;
+  options.eval.every_steps = 1;
+  options.eval.save_outputs = 10;
+  Run run;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    run.world.before_update = [](uint64_t updates) -> Result<void> {
+      if (updates == 5) ::raise(SIGKILL);
+      return {};
+    };
+    (void)run.train(options);
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WIFSIGNALED(status));
+  const auto output = [&](int step) {
+    return run.dir / "evals" / ("step-" + std::to_string(step) + ".jsonl");
+  };
+  REQUIRE(std::filesystem::exists(output(4)));  // in no checkpoint
+
+  options.steps = 3;
+  const auto resumed = run.train(options, true);
+  REQUIRE(resumed.ok());
+  CHECK(resumed->step == 3);
+  for (const int step : {1, 2, 3}) CHECK(std::filesystem::exists(output(step)));
+  CHECK_FALSE(std::filesystem::exists(output(4)));
+  CHECK(run.count("SELECT max(step) FROM metrics WHERE name = 'eval/other/accuracy'") == 3);
+}
+
 TEST_CASE("logged rollouts have the advantages of their steps") {
   Run run;
   REQUIRE(run.train(options_of(1)).ok());

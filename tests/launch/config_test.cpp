@@ -309,10 +309,17 @@ TEST_CASE("keys that contradict each other are refused together") {
   CHECK(TomlFile("[[eval.sets]]\nname = \"a\"\n")
             .refusal()
             .ends_with("each set has a name and a path"));
-  CHECK(TomlFile("[[eval.sets]]\nname = \"a\"\npath = \"/b\"\nverifier = \"maths\"\n")
+  CHECK(TomlFile("[[eval.sets]]\nname = \"a\"\npath = \"/b\"\nverifier = \"maths\"\n").refusal() ==
+        "demo.toml:4: eval.sets.verifier = \"maths\": it must be one of exact, numeric, math, "
+        "gsm8k, choice, format, python or http");
+  CHECK(TomlFile("[[eval.sets]]\nname = \"a/b\"\n")
             .refusal()
-            .ends_with("there is no verifier 'maths'"));
-  CHECK(TomlFile("[eval]\npass_at = [4, 1]\n").refusal().ends_with("the numbers must ascend"));
+            .starts_with("demo.toml:2: eval.sets.name = \"a/b\": it must be a name of letters"));
+  CHECK(TomlFile("[[eval.sets]]\nname = \"a\"\npath = \"/b\"\n"
+                 "[[eval.sets]]\nname = \"a\"\npath = \"/c\"\n")
+            .refusal()
+            .ends_with("two evaluation sets have the name a"));
+  CHECK(TomlFile("[eval]\npass_at = [4, 4]\n").refusal().ends_with("the numbers must ascend"));
   CHECK(TomlFile("[advantage]\nkind = \"step_group\"\nlength_penalty = 0.3\n").refusal() ==
         "demo.toml:3: advantage.length_penalty = 0.3, advantage.kind = \"step_group\": a length "
         "penalty acts on the base, which kind step_group doesn't have");
