@@ -8,9 +8,9 @@ namespace tracewise {
 
 CoordinatorShell::behavior_type CoordinatorShell::make_behavior() {
   // Before the first message: generators grant their windows while the others are still starting.
-  control_ = std::make_unique<RunControl>(setup_.options, &setup_.parts->prompts,
-                                          &setup_.parts->eval_sets, setup_.books.get(),
-                                          setup_.wall_time, now());
+  control_ =
+      std::make_unique<RunControl>(setup_.options, &setup_.parts->prompts, &setup_.parts->eval_sets,
+                                   setup_.books.get(), setup_.wall_time, now());
   return {
       [this](start_atom) {
         run(control_->begin(now()));

@@ -59,6 +59,7 @@ const std::vector<Key>& config_keys();
 // The rows of some groups, in files of their own.
 void add_cluster_keys(std::vector<Key>& keys);
 void add_data_keys(std::vector<Key>& keys);
+void add_eval_keys(std::vector<Key>& keys);
 void add_lora_keys(std::vector<Key>& keys);
 void add_reward_keys(std::vector<Key>& keys);
 

@@ -12,7 +12,9 @@ int cmd_report(const Args& args) {
                "tracewise report");
   std::vector<std::filesystem::path> runs;
   std::filesystem::path out = "report.html";
-  app.add_option("runs", runs, "run folders, and files of rollouts (eval --out)")->required()->type_name("RUN...");
+  app.add_option("runs", runs, "run folders, and files of rollouts (eval --out)")
+      ->required()
+      ->type_name("RUN...");
   app.add_option("--out", out, "file to write")->capture_default_str()->type_name("FILE");
   if (const auto exit = parse_args(app, args)) return *exit;
 
