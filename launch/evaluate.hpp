@@ -44,7 +44,7 @@ struct Evaluation {
 // Samples the rollouts of all sets with `model` in config.run.generators threads, each with an
 // engine of config.engine.threads, none of which waits for a set's end. The group ids and so the
 // tokens are those of an evaluation inside a run with the same seed, whatever the number of threads
-// (bit-equal in fp32 on the CPU). A rollout whose values cannot be probed counts all the same.
+// (bit-equal on the CPU). A rollout whose values cannot be probed counts all the same.
 //
 // `report` (may be empty) is called in this thread every config.run.progress_seconds (0: never).
 // kBadInput: no sets or one without prompts, a k of eval.pass_at above a set's samples, a probe

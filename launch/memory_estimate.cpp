@@ -40,9 +40,8 @@ int64_t adapted(const ModelConfig& model) {
   return all;
 }
 
-// What a backward pass finds again, in fp32 elements a token of a layer: the layer's input, both
-// norms' outputs, the sum between; q, k, v and the heads' output; gate, up and their product. In
-// bf16 as many bytes: its norms, rotations and products keep fp32 copies.
+// What a backward pass finds again, in elements a token of a layer: the layer's input, both norms'
+// outputs, the sum between; q, k, v and the heads' output; gate, up and their product.
 int64_t layer_elements(const ModelConfig& m) {
   return 4 * m.width + 2 * (m.heads + m.kv_heads) * m.head_dim + 3 * m.mlp_width;
 }
@@ -54,12 +53,13 @@ int64_t batch_rollouts(const RunOptions& run) {
 int64_t activation_bytes(const Config& config, const ModelConfig& model, int64_t longest) {
   const int64_t batch = batch_rollouts(config.run) * longest;
   const int64_t tokens = std::min(batch, std::max(config.trainer.micro_batch_tokens, longest));
-  const int64_t layer = tokens * layer_elements(model) * kFloatBytes;
+  const int64_t element = model.dtype == "F32" ? kFloatBytes : 2;
+  const int64_t layer = tokens * layer_elements(model);
   const int64_t kept = config.trainer.activation_checkpointing
-                           ? layer + tokens * model.width * model.layers * kFloatBytes
+                           ? layer + tokens * model.width * model.layers
                            : layer * model.layers;
-  // A layer's gradients, and the head's rows with theirs.
-  return kept + 2 * layer + 3 * kHeadBytes;
+  // A layer's gradients, in fp32 where attention computes them, and the head's rows with theirs.
+  return kept * element + 2 * layer * kFloatBytes + 3 * kHeadBytes;
 }
 
 // Blocks of a generator that are ever written to: the cache takes no memory for others.
@@ -107,9 +107,9 @@ MemoryEstimate estimate_memory(const Config& config, const ModelConfig& model, c
   };
   MemoryEstimate estimate;
   const EngineOptions& engine = config.engine;
-  // A generator has the version in use and the one that arrives, in fp32 on the CPU both of them in
-  // the kernels' layout too.
-  const bool kernels = engine.device == "cpu" && element == kFloatBytes;
+  // A generator has the version in use and the one that arrives, on the CPU both of them in the
+  // kernels' layout too.
+  const bool kernels = engine.device == "cpu";
   const int64_t version = sent + sums + (kernels ? weights : 0);
   estimate.weights = weights + (2 * version + base_copy(engine.device)) * int64_t{seats.generators};
   const int64_t context = (model.max_context + engine.block_tokens - 1) / engine.block_tokens;

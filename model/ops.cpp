@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "messages/check.hpp"
-#include "model/kernels/kernels.hpp"
+#include "model/products.hpp"
 
 namespace tracewise::ops {
 namespace {
@@ -16,121 +16,10 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using Tensors = torch::autograd::variable_list;
 
-template <class T>
-T* data(const at::Tensor& x) {
-  return static_cast<T*>(x.data_ptr());
-}
-
-float* data(const at::Tensor& x) { return x.data_ptr<float>(); }
-
 const kernels::Table& table() { return kernels::table(); }
-
-// f(the kernels of x's elements), f a template of their type.
-template <class F>
-auto with_kernels(const at::Tensor& x, const F& f) {
-  return x.scalar_type() == at::kFloat ? f(table().f32) : f(table().b16);
-}
 
 bool needs_gradient(const at::Tensor& x) {
   return c10::GradMode::is_enabled() && x.requires_grad();
-}
-
-constexpr int64_t kRowGrain = 24;  // rows of a product below which no second thread is worth it
-constexpr int64_t kElementGrain = 1 << 15;
-// Rows up to which a product is a matter of reading the weights, and the elements of them for which
-// a second thread is worth it.
-constexpr int64_t kFewRows = 128;
-constexpr int64_t kWeightGrain = 1 << 16;
-
-// y [N, columns] = a [N, depth] * packed, shared out over the threads: rows, or, where they are
-// few, columns, so that each weight is read by one thread. y is fp32 where `wide`, else like a.
-at::Tensor multiply(const at::Tensor& a, const at::Tensor& packed, const at::Tensor& bias,
-                    int64_t columns, bool wide = false) {
-  const int64_t rows = a.size(0), depth = a.size(1);
-  at::Tensor y = at::empty({rows, columns}, wide ? a.options().dtype(at::kFloat) : a.options());
-  const bool has_bias = bias.defined() && bias.numel() > 0;
-  with_kernels(a, [&]<class T>(const kernels::TableOf<T>& t) {
-    const T* const bias_data = has_bias ? data<T>(bias) : nullptr;
-    // Rows from `row` on, columns from `column` on, a multiple of kLanes.
-    const auto part = [&](int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
-      const T* const from = data<T>(a) + row * depth;
-      const T* const panels = data<T>(packed) + column * kernels::packed_depth<T>(depth);
-      const T* const some_bias = bias_data == nullptr ? nullptr : bias_data + column;
-      const int64_t to = row * columns + column;
-      if (wide) {
-        t.gemm_wide(from, depth, panels, some_bias, row_end - row, depth, column_end - column,
-                    data<float>(y) + to, columns);
-      } else {
-        t.gemm(from, depth, panels, some_bias, row_end - row, depth, column_end - column,
-               data<T>(y) + to, columns);
-      }
-    };
-    if (rows > kFewRows || columns * depth < kWeightGrain) {
-      at::parallel_for(0, rows, kRowGrain,
-                       [&](int64_t begin, int64_t end) { part(begin, end, 0, columns); });
-      return;
-    }
-    constexpr int64_t kPair = 2 * kernels::kLanes;  // columns that a kernel takes at once
-    at::parallel_for(0, kernels::round_up(columns, kPair) / kPair, 1,
-                     [&](int64_t begin, int64_t end) {
-                       part(0, rows, begin * kPair, std::min(end * kPair, columns));
-                     });
-  });
-  return y;
-}
-
-// Calls f(first column, their number) for panels of columns, shared out over the threads.
-template <class F>
-void for_panels(int64_t columns, int64_t depth, const F& f) {
-  constexpr int64_t kPanel = kernels::kLanes;
-  at::parallel_for(0, kernels::round_up(columns, kPanel) / kPanel,
-                   kElementGrain / (depth * kPanel) + 1, [&](int64_t begin, int64_t end) {
-                     f(begin * kPanel, std::min(end * kPanel, columns) - begin * kPanel);
-                   });
-}
-
-// W [out, in] in the layout of multiply().
-at::Tensor pack(const at::Tensor& weight) {
-  const int64_t out = weight.size(0), in = weight.size(1);
-  return with_kernels(weight, [&]<class T>(const kernels::TableOf<T>& t) {
-    at::Tensor packed = at::empty({kernels::packed_size<T>(out, in)}, weight.options());
-    for_panels(out, in, [&](int64_t column, int64_t columns) {
-      t.pack_transposed(data<T>(weight) + column * in, columns, in,
-                        data<T>(packed) + column * kernels::packed_depth<T>(in));
-    });
-    return packed;
-  });
-}
-
-// B [depth, columns] in the layout of multiply().
-at::Tensor pack_rows(const at::Tensor& b) {
-  const int64_t depth = b.size(0), width = b.size(1);
-  return with_kernels(b, [&]<class T>(const kernels::TableOf<T>& t) {
-    at::Tensor packed = at::empty({kernels::packed_size<T>(width, depth)}, b.options());
-    for_panels(width, depth, [&](int64_t column, int64_t columns) {
-      t.pack_rows(data<T>(b) + column, width, depth, columns,
-                  data<T>(packed) + column * kernels::packed_depth<T>(depth));
-    });
-    return packed;
-  });
-}
-
-// a^T b: [N, m], [N, n] -> [m, n]
-at::Tensor multiply_transposed(const at::Tensor& a, const at::Tensor& b) {
-  const int64_t m = a.size(1);
-  if (a.scalar_type() != at::kFloat)
-    return multiply(a.t().contiguous(), pack_rows(b), {}, b.size(1));
-  at::Tensor c = at::zeros({m, b.size(1)}, a.options());
-  at::parallel_for(0, m, kRowGrain, [&](int64_t begin, int64_t end) {
-    table().gemm_transposed_a(data(a), data(b), a.size(0), m, b.size(1), begin, end, data(c));
-  });
-  return c;
-}
-
-// The same for few columns of b, of which whole lanes alone are fast.
-at::Tensor multiply_narrow(const at::Tensor& a, const at::Tensor& b) {
-  if (b.size(1) % kernels::kLanes == 0) return multiply_transposed(a, b);
-  return multiply_transposed(b, a).t().contiguous();
 }
 
 // A projection without bias passes an empty one: autograd takes no undefined inputs.
