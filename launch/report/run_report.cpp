@@ -1,5 +1,7 @@
 #include "launch/report/run_report.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "actors/run_store.hpp"
@@ -52,6 +54,29 @@ std::vector<std::string> table_row(const std::string& name, const StepMetrics& s
           shown("train/response_tokens", 1),
           shown("train/solving_tokens", 1) + " / " + shown("train/checking_tokens", 1),
           shown("train/brier", 3)};
+}
+
+// A row for each of the run's evaluation sets, if it has several.
+std::vector<std::vector<std::string>> set_rows(const std::string& name, const StepMetrics& steps,
+                                               size_t columns) {
+  const std::string before = "eval/", after = "/accuracy";
+  std::vector<std::vector<std::string>> rows;
+  const auto last = std::find_if(steps.rbegin(), steps.rend(), [](const auto& step) {
+    return step.second.contains("eval/accuracy");
+  });
+  if (last == steps.rend()) return rows;
+  const auto& [step, metrics] = *last;
+  for (const auto& [key, value] : metrics) {
+    if (!key.starts_with(before) || !key.ends_with(after) || key == before + "accuracy") continue;
+    const size_t length = key.size() - before.size() - after.size();
+    const std::string set = key.substr(before.size(), length);
+    std::vector<std::string>& row = rows.emplace_back(columns, "-");
+    row[0] = name + ", " + set;
+    row[1] = std::to_string(step);
+    row[2] = short_number(value, 3);
+    row[3] = short_number(value_or(metrics, before + set + "/response_tokens", 0), 1);
+  }
+  return rows.size() > 1 ? rows : decltype(rows){};
 }
 
 Result<std::vector<LoggedRollout>> last_rollouts(RunStore& store) {
@@ -166,6 +191,8 @@ Result<Report> report_runs(std::span<const std::filesystem::path> runs) {
     for (const StepMetric& m : metrics) steps[m.step][m.name] = m.value;
     const std::string name = name_of(run);
     report.table.rows.push_back(table_row(name, steps));
+    std::ranges::move(set_rows(name, steps, report.table.header.size()),
+                      std::back_inserter(report.table.rows));
     report.runs.push_back({name, curve_of(steps)});
 
     TW_ASSIGN(const auto tokenizer, tokenizer_of(run));

@@ -243,6 +243,25 @@ TEST_CASE("an evaluation stops the clock, is measured and lets training go on") 
   CHECK(keys(todo) == Keys{{2, 0}, {3, 0}});
 }
 
+TEST_CASE("a set of an evaluation whose every rollout fails ends the run and is named") {
+  RunOptions o = options_of(1);
+  o.eval.samples = 1;
+  Bench b(o, 1);
+  b.eval_sets.push_back({"other", prompts(1), 2});
+  const uint64_t other = first_eval_group("other");
+  (void)b.control->begin(b.now);
+  CHECK(b.join(0).issue.size() == 2);
+  const auto fails = [&](uint32_t sample, const std::string& why) {
+    TracedRollout t = measured(0, sample, 0, 10);
+    t.rollout.key.group = other;
+    t.rollout.failure = {FailureClass::kVerifierError, why};
+    return t;
+  };
+  REQUIRE(b.control->on_measured({measured(0, 0, 1, 10), fails(1, "second")}, b.now).ok());
+  CHECK(b.control->on_measured({fails(0, "first")}, b.now).error().message ==
+        "every rollout of the evaluation set other after step 0 failed: first");
+}
+
 TEST_CASE("evaluations are due by steps, by seconds, at given seconds and at the end") {
   RunOptions o = options_of(0);
   o.groups_per_batch = 1;

@@ -92,6 +92,27 @@ TEST_CASE("a run's report has its name, its curve, its last figures and its roll
   CHECK(report.rollouts[0].steps[0].value_before == 0.25);
   CHECK(report.rollouts[0].steps[0].value_after == 1.0);
 
+  {  // Several sets have a row each.
+    const auto db = testing::must(Database::open(root / "run.db", Database::Mode::kReadWrite));
+    const auto store = testing::must(RunStore::open(db.get(), Database::Mode::kReadWrite));
+    const std::vector<Metric> one = {{"eval/accuracy", 0.5}, {"eval/math/accuracy", 0.5}};
+    REQUIRE(store->put_metrics(1, one).ok());
+    CHECK(testing::must(report_runs(runs)).table.rows.size() == 1);
+    const std::vector<Metric> two = {{"eval/accuracy", 0.5},
+                                     {"eval/math/accuracy", 0.75},
+                                     {"eval/math/response_tokens", 12},
+                                     {"eval/quiz/accuracy", 0.25},
+                                     {"eval/quiz/response_tokens", 8}};
+    REQUIRE(store->put_metrics(2, two).ok());
+    const Report with_sets = testing::must(report_runs(runs));
+    REQUIRE(with_sets.table.rows.size() == 3);
+    CHECK(with_sets.table.rows[0][2] == "0.5");
+    CHECK(with_sets.table.rows[1] ==
+          std::vector<std::string>{"first, math", "2", "0.75", "12", "-", "-", "-", "-"});
+    CHECK(with_sets.table.rows[2][0] == "first, quiz");
+    CHECK(with_sets.table.rows[2][2] == "0.25");
+  }
+
   std::filesystem::remove_all(demo.model_dir());  // where it was started from
   std::filesystem::create_directories(root / "checkpoints/step-2");
   CHECK_FALSE(report_runs(runs).ok());
