@@ -43,9 +43,10 @@ Config preset(const std::string& name, const std::vector<std::string>& sets = {}
   return *config;
 }
 
-// What is no algorithm: the demo's task, its warm start and where a cluster is.
+// What is no algorithm: tasks, their supervised starts and where a cluster is.
 bool is_algorithm(const std::string& name) {
-  return name != "demo" && !name.starts_with("sft") && !name.starts_with("cluster_");
+  return name != "demo" && !name.starts_with("sft") && !name.starts_with("smollm2_") &&
+         !name.starts_with("cluster_");
 }
 
 std::set<std::string> presets() {
