@@ -1,11 +1,13 @@
 #include "launch/evaluate.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "actors/eval_run.hpp"
 #include "actors/work_threads.hpp"
@@ -27,6 +29,7 @@ class Work {
         tasks_(run_.tasks()),
         left_(workers),
         groups_(tasks_.size()) {
+    for (const GroupTask& task : tasks_) rollouts_ += task.samples;
     // A tracer probes what is trained on.
     if (probe)
       for (GroupTask& task : tasks_) task.purpose = Purpose::kTrain;
@@ -49,13 +52,16 @@ class Work {
       ++unprobed_;
     }
     traced.rollout.purpose = Purpose::kEval;
+    ++done_;
     if (!traced.rollout.failure.failed()) {
-      ++rollouts_;
+      ++good_;
       reward_ += static_cast<double>(traced.reward);
+      tokens_ += traced.rollout.tokens.size();
     }
-    tokens_ += traced.rollout.tokens.size();
     run_.put(std::move(traced));
   }
+
+  void add_sampled(uint64_t tokens) { sampled_ += tokens; }
 
   // A worker's last word.
   void leave(Result<void> result) {
@@ -83,14 +89,15 @@ class Work {
     EvaluateProgress p;
     p.groups = groups_;
     p.groups_done = groups_ - run_.groups_left();
-    const auto rollouts = static_cast<double>(std::max<uint64_t>(rollouts_, 1));
-    p.accuracy = reward_ / rollouts;
-    p.response_tokens = static_cast<double>(tokens_) / rollouts;
-    p.tokens_per_second = static_cast<double>(tokens_) / seconds;
-    if (p.groups_done > 0) {
-      p.seconds_left = seconds * static_cast<double>(p.groups - p.groups_done) /
-                       static_cast<double>(p.groups_done);
-    }
+    p.rollouts = rollouts_;
+    p.rollouts_done = done_;
+    const auto good = static_cast<double>(good_);
+    p.accuracy = reward_ / good;
+    p.response_tokens = static_cast<double>(tokens_) / good;
+    p.tokens_per_second = static_cast<double>(sampled_) / seconds;
+    if (done_ > 0)
+      p.seconds_left =
+          seconds * static_cast<double>(rollouts_ - done_) / static_cast<double>(done_);
     return p;
   }
 
@@ -107,8 +114,11 @@ class Work {
   uint32_t left_;                 // workers that have not left
   std::optional<Error> error_;
   uint64_t groups_;
-  uint64_t rollouts_ = 0;
-  uint64_t tokens_ = 0;
+  uint64_t rollouts_ = 0;  // all there will be
+  uint64_t done_ = 0;
+  uint64_t good_ = 0;    // of those that are done
+  uint64_t tokens_ = 0;  // theirs
+  std::atomic<uint64_t> sampled_ = 0;
   uint64_t unprobed_ = 0;
   double reward_ = 0;
 };
@@ -148,6 +158,8 @@ class Worker {
         continue;
       }
       EngineOutput out = engine_->step(Clock::now());
+      const uint64_t sampled = engine_->stats().sampled_tokens;
+      work_.add_sampled(sampled - std::exchange(sampled_, sampled));
       for (Rollout& rollout : out.rollouts) pass_on(tracer_->on_rollout(std::move(rollout)));
       for (ProbeResult& result : out.probes) pass_on(tracer_->on_probe_result(std::move(result)));
     }
@@ -179,6 +191,7 @@ class Worker {
   std::stop_token stop_;
   uint64_t window_;  // rollouts that it owes at a time; a group may exceed it
   uint64_t owed_ = 0;
+  uint64_t sampled_ = 0;  // tokens, up to the engine's last step
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Tracer> tracer_;
   std::unique_ptr<WorkThreads<TracerOutput::Done>> threads_;  // where the tracer has such work

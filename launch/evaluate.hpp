@@ -23,10 +23,12 @@ struct EvaluateOptions {
 struct EvaluateProgress {
   uint64_t groups_done = 0;
   uint64_t groups = 0;
-  double accuracy = 0;         // of the rollouts so far
-  double response_tokens = 0;  // their mean
-  double tokens_per_second = 0;
-  double seconds_left = -1;  // estimate; -1: nothing is known yet
+  uint64_t rollouts_done = 0;  // failed ones too
+  uint64_t rollouts = 0;
+  double accuracy = 0;           // of the good rollouts so far; NaN: there is none
+  double response_tokens = 0;    // their mean; NaN: there is none
+  double tokens_per_second = 0;  // sampled, also of responses that are not at their end
+  double seconds_left = -1;      // estimate; -1: nothing is known yet
 };
 
 struct Evaluation {

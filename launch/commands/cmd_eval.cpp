@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -106,9 +107,13 @@ void print_text(const Evaluation& evaluation, const Config& config,
 // On a terminal one line that is written over.
 void print_progress(const EvaluateProgress& p) {
   const bool terminal = ::isatty(STDERR_FILENO) != 0;
+  char so_far[64] = "accuracy -  tokens -";
+  if (!std::isnan(p.accuracy))
+    std::snprintf(so_far, sizeof so_far, "accuracy %.3f  tokens %.1f", p.accuracy,
+                  p.response_tokens);
   std::fprintf(
-      stderr, "%s%lu/%lu prompts  accuracy %.3f  tokens %.1f  %.0f tok/s  time left %s%s",
-      terminal ? "\r" : "", p.groups_done, p.groups, p.accuracy, p.response_tokens,
+      stderr, "%s%lu/%lu prompts  %lu/%lu rollouts  %s  %.0f tok/s  time left %s%s",
+      terminal ? "\r" : "", p.groups_done, p.groups, p.rollouts_done, p.rollouts, so_far,
       p.tokens_per_second,
       p.seconds_left < 0 ? "unknown" : (std::to_string(std::lround(p.seconds_left)) + " s").c_str(),
       terminal ? "\x1b[K" : "\n");

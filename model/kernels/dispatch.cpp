@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <string_view>
 
 #include "model/kernels/kernels.hpp"
@@ -7,31 +9,49 @@
 namespace tracewise::kernels {
 namespace {
 
-const Table& choose() {
+// The tables, fastest first.
+struct Choice {
+  const char* name;
+  bool (*runs)();
+  const Table& (*table)();
+};
+constexpr Choice kChoices[] = {
 #if defined(__x86_64__)
+    {"amx", [] { return has_avx512() && has_amx(); }, amx_table},
+    {"avx512_bf16", has_avx512_bf16, avx512_bf16_table},
+    {"avx512", has_avx512, avx512_table},
+    {"avx2", has_avx2, avx2_table},
+#endif
+    {"generic", [] { return true; }, generic_table},
+};
+
+const Table& choose() {
   const char* wanted = std::getenv("TRACEWISE_ISA");
   const std::string_view isa = wanted == nullptr ? "" : wanted;
-  if (!isa.empty() && isa != "amx" && isa != "avx512" && isa != "avx2" && isa != "generic") {
+  const Choice* from = std::ranges::find(kChoices, isa, &Choice::name);
+  if (isa.empty()) from = std::begin(kChoices);
+  if (from == std::end(kChoices)) {
     // Bad input with no caller to return it to; other threads run, so nothing is torn down.
-    std::fprintf(stderr,
-                 "tracewise: TRACEWISE_ISA is '%s'; it can be amx, avx512, avx2 or generic\n",
-                 wanted);
+    std::fprintf(stderr, "tracewise: TRACEWISE_ISA is '%s'; it can be", wanted);
+    for (const Choice& choice : kChoices) std::fprintf(stderr, " %s", choice.name);
+    std::fputs("\n", stderr);
     std::_Exit(2);
   }
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  // All that the table is compiled with (model/CMakeLists.txt).
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
-                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512bw");
-  const bool tiles = isa.empty() || isa == "amx";
-  if (avx512 && tiles && has_amx()) return amx_table();
-  if (avx512 && (tiles || isa == "avx512")) return avx512_table();
-  if (avx2 && isa != "generic") return avx2_table();
-#endif
-  return generic_table();
+  return std::find_if(from, std::end(kChoices), [](const Choice& c) { return c.runs(); })->table();
 }
 
 }  // namespace
+
+#if defined(__x86_64__)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+}
+
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+#endif
 
 const Table& table() {
   static const Table& chosen = choose();

@@ -1,6 +1,10 @@
 // Compiled once for each instruction set, with TW_TABLE naming the table's function.
 #include "model/kernels/kernels.hpp"
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #include "model/kernels/simd.hpp"
 
 namespace tracewise::kernels {
@@ -82,7 +86,41 @@ inline __attribute__((always_inline)) void load_depths(const bf16* panel, int64_
   b[1] = as_floats(both & 0xffff0000);
 }
 
-// Rows x (16 * Panels) outputs. Each output is one chain of multiply-adds over the depth, in order.
+// acc += the products of `Depths` depths from k on: of bf16 two, or the last one of an odd number.
+template <int Depths, int Rows, int Panels, class T>
+inline __attribute__((always_inline)) void add_products(const T* a, int64_t lda, const T* packed,
+                                                        int64_t panel_size, int64_t k,
+                                                        v16 (&acc)[Rows][Panels]) {
+  v16 b[Panels][4 / sizeof(T)];
+  for (int p = 0; p < Panels; ++p) load_depths(packed + p * panel_size, k, b[p]);
+  for (int i = 0; i < Depths; ++i) {
+    for (int r = 0; r < Rows; ++r) {
+      const v16 x = splat(to_float(a[r * lda + k + i]));
+      for (int p = 0; p < Panels; ++p) acc[r][p] += x * b[p][i];
+    }
+  }
+}
+
+#if defined(__AVX512BF16__)
+// One instruction multiplies both depths and adds them; the packed layout is what it reads.
+template <int Depths, int Rows, int Panels>
+inline __attribute__((always_inline)) void add_products(const bf16* a, int64_t lda,
+                                                        const bf16* packed, int64_t panel_size,
+                                                        int64_t k, v16 (&acc)[Rows][Panels]) {
+  const auto pairs = [](v16u bits) { return reinterpret_cast<__m512bh>(bits); };
+  __m512bh b[Panels];
+  for (int p = 0; p < Panels; ++p)
+    b[p] = pairs(*reinterpret_cast<const v16u_unaligned*>(packed + p * panel_size + k * kLanes));
+  for (int r = 0; r < Rows; ++r) {
+    uint32_t pair = 0;
+    __builtin_memcpy(&pair, a + r * lda + k, Depths * sizeof(bf16));
+    const __m512bh x = pairs(pair - v16u{});
+    for (int p = 0; p < Panels; ++p) acc[r][p] = _mm512_dpbf16_ps(acc[r][p], x, b[p]);
+  }
+}
+#endif
+
+// Rows x (16 * Panels) outputs. Each output is one chain of sums over the depth, in order.
 template <int Rows, int Panels, class T, class Out>
 void gemm_tile(const T* a, int64_t lda, const T* packed, const T* bias, int64_t depth,
                int64_t columns, Out* y, int64_t ldy) {
@@ -97,16 +135,10 @@ void gemm_tile(const T* a, int64_t lda, const T* packed, const T* bias, int64_t 
     }
     for (int r = 0; r < Rows; ++r) acc[r][p] = start;
   }
-  for (int64_t k = 0; k < depth; k += kDepths) {
-    v16 b[Panels][kDepths];
-    for (int p = 0; p < Panels; ++p) load_depths(packed + p * panel_size, k, b[p]);
-    for (int i = 0; i < kDepths && k + i < depth; ++i) {
-      for (int r = 0; r < Rows; ++r) {
-        const v16 x = splat(to_float(a[r * lda + k + i]));
-        for (int p = 0; p < Panels; ++p) acc[r][p] += x * b[p][i];
-      }
-    }
-  }
+  int64_t k = 0;
+  for (; k + kDepths <= depth; k += kDepths)
+    add_products<kDepths>(a, lda, packed, panel_size, k, acc);
+  if (k < depth) add_products<1>(a, lda, packed, panel_size, k, acc);
   for (int r = 0; r < Rows; ++r) {
     for (int p = 0; p < Panels; ++p) {
       const int64_t left = columns - p * kLanes;

@@ -110,7 +110,7 @@ struct TableOf {
 };
 
 struct Table {
-  const char* name;  // "amx", "avx512", "avx2", "generic"
+  const char* name;  // "amx", "avx512_bf16", "avx512", "avx2", "generic"
   TableOf<float> f32;
   TableOf<bf16> b16;
 
@@ -133,8 +133,9 @@ inline constexpr int64_t attention_scratch_size(int64_t tokens, int64_t head_dim
          8 * panels * kLanes + 12 * round_up(head_dim, kLanes);
 }
 
-// The fastest table that this CPU runs. TRACEWISE_ISA=avx512|avx2|generic in the environment
-// chooses a slower one (for tests); a value that names no table ends the process with exit code 2.
+// The fastest table that this CPU runs. TRACEWISE_ISA=avx512_bf16|avx512|avx2|generic in the
+// environment chooses a slower one (for tests); a value that names no table ends the process with
+// exit code 2.
 // Constant over the life of the process.
 const Table& table();
 
@@ -142,10 +143,16 @@ const Table& generic_table();
 #if defined(__x86_64__)
 const Table& avx2_table();
 const Table& avx512_table();
-// The same with bf16 products on AMX tiles; the process must have asked for them (has_amx()).
+// The same with an instruction for pairs of bf16 (AMD since Zen 4, Intel's Cooper Lake).
+const Table& avx512_bf16_table();
+// avx512_table() with bf16 products on AMX tiles; the process must have asked for them (has_amx()).
 const Table& amx_table();
 // Whether CPU and system have AMX tiles for bf16, which this asks the system for.
 bool has_amx();
+// Whether the CPU has all that these tables are compiled with (model/CMakeLists.txt).
+bool has_avx2();
+bool has_avx512();
+bool has_avx512_bf16();
 #endif
 
 }  // namespace tracewise::kernels

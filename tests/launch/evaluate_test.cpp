@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <catch2/catch.hpp>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "actors/eval_run.hpp"
@@ -201,9 +202,13 @@ TEST_CASE("an evaluation reports where it stands") {
   uint64_t before = 0;
   for (const EvaluateProgress& p : reports) {
     CHECK(p.groups == 40);
-    CHECK(p.groups_done >= before);
-    CHECK((p.seconds_left < 0) == (p.groups_done == 0));
-    before = p.groups_done;
+    CHECK(p.rollouts == 320);
+    CHECK(p.rollouts_done >= before);
+    CHECK(p.rollouts_done >= 8 * p.groups_done);
+    CHECK((p.seconds_left < 0) == (p.rollouts_done == 0));
+    CHECK(std::isnan(p.accuracy) == (p.rollouts_done == 0));
+    CHECK((p.tokens_per_second > 0 || p.rollouts_done == 0));
+    before = p.rollouts_done;
   }
 }
 

@@ -12,10 +12,9 @@ namespace tracewise::testing {
 inline std::vector<const kernels::Table*> tables() {
   std::vector<const kernels::Table*> all = {&kernels::generic_table()};
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) all.push_back(&kernels::avx2_table());
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
-    all.push_back(&kernels::avx512_table());
+  if (kernels::has_avx2()) all.push_back(&kernels::avx2_table());
+  if (kernels::has_avx512()) all.push_back(&kernels::avx512_table());
+  if (kernels::has_avx512_bf16()) all.push_back(&kernels::avx512_bf16_table());
   if (kernels::has_amx()) all.push_back(&kernels::amx_table());
 #endif
   return all;
