@@ -32,9 +32,12 @@ struct NodeSetup {
 // The head of a run over several nodes; see run_training().
 struct HeadSetup {
   NodeSetup node;
-  std::string config;                 // TOML that a node makes its parts from
-  SeatCounts seats;                   // on the head itself
-  uint32_t ranks = 0;                 // of the learner, beside the head's own
+  bool takes_nodes = true;  // false: a run in one process. Its door is for operators alone, it goes
+                            // on without where none can be opened, and of the rest only on_open
+                            // has a meaning
+  std::string config;       // TOML that a node makes its parts from
+  SeatCounts seats;         // on the head itself
+  uint32_t ranks = 0;       // of the learner, beside the head's own
   bool ranks_serve_weights = false;   // they offer each version to generators, as the head does
   std::vector<std::string> expected;  // nodes without which the run doesn't begin
   // Called in the head's starting thread once nodes can join. May be empty.

@@ -12,6 +12,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kNodes = "nodes";
+constexpr const char* kActors = "actors";
 constexpr const char* kDrain = "drain";
 
 std::string text_of(const json& j, int indent = -1) {
@@ -43,12 +44,47 @@ SeatWork work_of(const json& j) {
   return {{role, j.at("number")}, j.at("in_flight"), j.at("finished")};
 }
 
+json to_json(const ActorStatus& actor) {
+  json waits = json::array();
+  for (const WaitStatus& wait : actor.waits) {
+    waits.push_back({{"who", wait.who},
+                     {"what", wait.what},
+                     {"since_seconds", wait.since_seconds},
+                     {"left_seconds", wait.left_seconds}});
+  }
+  return {{"name", actor.name},
+          {"role", actor.role},
+          {"state", actor.state},
+          {"state_seconds", actor.state_seconds},
+          {"mailbox", actor.mailbox},
+          {"handled", actor.handled},
+          {"waits", waits}};
+}
+
+ActorStatus actor_of(const json& j) {
+  ActorStatus actor{j.at("name"),
+                    j.at("role"),
+                    j.at("state"),
+                    j.at("state_seconds"),
+                    j.at("mailbox"),
+                    j.at("handled"),
+                    {}};
+  for (const json& wait : j.at("waits"))
+    actor.waits.push_back(
+        {wait.at("who"), wait.at("what"), wait.at("since_seconds"), wait.at("left_seconds")});
+  return actor;
+}
+
+// Actors only where they were asked.
 json to_json(const NodeStatus& status) {
   json seats = json::array();
   for (const SeatWork& work : status.seats) seats.push_back(to_json(work));
-  return {
+  json j = {
       {"node", status.node},         {"host", status.host},     {"state", to_string(status.state)},
       {"draining", status.draining}, {"reason", status.reason}, {"seats", seats}};
+  for (const ActorStatus& actor : status.actors) j[kActors].push_back(to_json(actor));
+  if (!status.unheard.empty()) j["unheard"] = status.unheard;
+  return j;
 }
 
 NodeStatus status_of(const json& j) {
@@ -62,6 +98,9 @@ NodeStatus status_of(const json& j) {
   status.draining = j.at("draining");
   status.reason = j.at("reason");
   for (const json& seat : j.at("seats")) status.seats.push_back(work_of(seat));
+  for (const json& actor : j.value(kActors, json::array()))
+    status.actors.push_back(actor_of(actor));
+  status.unheard = j.value("unheard", "");
   return status;
 }
 
@@ -69,6 +108,18 @@ json to_json(const std::vector<NodeStatus>& nodes) {
   json list = json::array();
   for (const NodeStatus& node : nodes) list.push_back(to_json(node));
   return list;
+}
+
+const char* name_of(ControlRequest::Kind kind) {
+  switch (kind) {
+    case ControlRequest::Kind::kNodes:
+      return kNodes;
+    case ControlRequest::Kind::kActors:
+      return kActors;
+    case ControlRequest::Kind::kDrain:
+      return kDrain;
+  }
+  return kNodes;
 }
 
 ControlAnswer answer_of(const json& j) {
@@ -81,8 +132,7 @@ ControlAnswer answer_of(const json& j) {
 }  // namespace
 
 std::string to_text(const ControlRequest& request) {
-  const bool drain = request.kind == ControlRequest::Kind::kDrain;
-  return text_of({{"ask", drain ? kDrain : kNodes}, {"node", request.node}});
+  return text_of({{"ask", name_of(request.kind)}, {"node", request.node}});
 }
 
 std::string to_text(const ControlAnswer& answer) {
@@ -100,6 +150,7 @@ Result<ControlRequest> control_request(std::string_view text) {
     const json j = json::parse(text);
     const std::string asked = j.at("ask");
     if (asked == kNodes) return ControlRequest{};
+    if (asked == kActors) return ControlRequest{ControlRequest::Kind::kActors, ""};
     if (asked == kDrain) return ControlRequest{ControlRequest::Kind::kDrain, j.at("node")};
   } catch (const json::exception&) {
     // Told below, as is a request that is well formed but unknown.

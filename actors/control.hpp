@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "actors/membership.hpp"
+#include "actors/node_registry.hpp"
 #include "actors/seat.hpp"
 #include "messages/result.hpp"
 
@@ -33,13 +34,18 @@ struct NodeStatus {
   bool draining = false;        // it gets no new work and leaves when it has none
   std::string reason;           // why it is suspect, lost or has left
   std::vector<SeatWork> seats;  // ascending
+
+  // Of ControlRequest::Kind::kActors.
+  std::vector<ActorStatus> actors;  // by name
+  std::string unheard;              // why its actors could not be asked; empty: they answered
   bool operator==(const NodeStatus&) const = default;
 };
 
 struct ControlRequest {
   enum class Kind : uint8_t {
-    kNodes,  // who is there
-    kDrain,  // let `node` finish what it has and leave; answered at once
+    kNodes,   // who is there
+    kActors,  // the same, and what the actors of each node do and wait for
+    kDrain,   // let `node` finish what it has and leave; answered at once
   };
   Kind kind = Kind::kNodes;
   std::string node;
@@ -51,7 +57,7 @@ using ControlAnswer = Result<std::vector<NodeStatus>>;
 
 std::string to_text(const ControlRequest& request);
 std::string to_text(const ControlAnswer& answer);
-// Also the JSON of `nodes` alone, for people's scripts.
+// The JSON of `nodes` alone, for people's scripts.
 std::string nodes_json(const std::vector<NodeStatus>& nodes);
 
 // kBadInput: it is none that this build knows.

@@ -10,7 +10,7 @@
 namespace tracewise {
 namespace {
 
-// Of each of two actors; one that writes to a slow disk may take a while.
+// Of each actor that is asked; one that writes to a slow disk may take a while.
 constexpr std::chrono::seconds kActorLimit{2};
 
 // What `actor` answers to `message`.
@@ -34,6 +34,7 @@ ControlAnswer ControlDesk::carry_out(const std::string& request, const std::stri
     return bad_input("node " + peer + " may not ask: only who has the run's secrets may");
   }
   TW_ASSIGN(const ControlRequest asked, control_request(request));
+  if (asked.kind == ControlRequest::Kind::kActors) return actors();
   if (asked.kind == ControlRequest::Kind::kDrain) TW_TRY(drain(asked.node));
   return nodes();
 }
@@ -60,6 +61,30 @@ ControlAnswer ControlDesk::nodes() const {
     for (SeatWork& seat : node.seats) {
       if (const auto found = by_seat.find(seat.seat); found != by_seat.end()) seat = found->second;
     }
+  }
+  return nodes;
+}
+
+// All inspectors are asked at once, so that nodes that are silent cost one limit together.
+ControlAnswer ControlDesk::actors() const {
+  TW_ASSIGN(auto nodes, this->nodes());
+  TW_ASSIGN(const auto others,
+            ask_actor<std::vector<NodeInspector>>(*system_, supervisor_, inspect_atom::value));
+  std::map<std::string, InspectorActor> inspectors = {{head_.name, inspector_}};
+  for (const NodeInspector& other : others) inspectors[other.node] = other.actor;
+  caf::scoped_actor self(*system_);
+  using Answer = decltype(self->request(inspector_, kActorLimit, status_atom::value));
+  std::vector<std::pair<NodeStatus*, Answer>> asked;
+  for (NodeStatus& node : nodes) {
+    if (const auto found = inspectors.find(node.node); found != inspectors.end())
+      asked.emplace_back(&node, self->request(found->second, kActorLimit, status_atom::value));
+  }
+  for (auto& [node, answer] : asked) {
+    answer.receive([&](std::vector<ActorStatus>& actors) { node->actors = std::move(actors); },
+                   [&](const caf::error&) {
+                     node->unheard =
+                         "it did not answer within " + std::to_string(kActorLimit.count()) + " s";
+                   });
   }
   return nodes;
 }

@@ -12,24 +12,27 @@ class ControlDesk {
  public:
   // `system` outlives the desk; `head` is the head's own address.
   ControlDesk(caf::actor_system* system, SupervisorActor supervisor, CoordinatorActor coordinator,
-              NodeAddress head)
+              InspectorActor inspector, NodeAddress head)
       : system_(system),
         supervisor_(std::move(supervisor)),
         coordinator_(std::move(coordinator)),
+        inspector_(std::move(inspector)),
         head_(std::move(head)) {}
 
   // The answer's text for the request of the node that a certificate calls `peer`. Blocks until the
-  // actors answer, for 4 s at most. One thread at a time.
+  // actors answer, for 8 s at most. One thread at a time.
   std::string answer(const std::string& request, const std::string& peer) const;
 
  private:
   ControlAnswer carry_out(const std::string& request, const std::string& peer) const;
   ControlAnswer nodes() const;
+  ControlAnswer actors() const;
   Result<void> drain(const std::string& node) const;
 
   caf::actor_system* system_;
   SupervisorActor supervisor_;
   CoordinatorActor coordinator_;
+  InspectorActor inspector_;  // the head's
   NodeAddress head_;
 };
 

@@ -122,6 +122,12 @@ void CoordinatorShell::save(SaveRequest save_request) {
           });
 }
 
+// Who has the group, as far as the coordinator knows: its tracer may have given it to the builder.
+Seat CoordinatorShell::holder(const Dispatcher::InFlight& flight) {
+  if (flight.handed_on) return {Role::kTracer, flight.route.tracer};
+  return {Role::kGenerator, flight.route.generator};
+}
+
 // Deadlines, progress and what the inspector shows; a few times a second.
 void CoordinatorShell::look_at_time() {
   const TimePoint time = now();
@@ -129,7 +135,7 @@ void CoordinatorShell::look_at_time() {
   Result<RunControl::Todo> todo = control_->on_tick(time);
   if (!todo.ok()) {
     // Who is in the way is known; the registry knows what it is doing.
-    const std::string who = late ? name_of({Role::kGenerator, late->route.generator}) : "learner";
+    const std::string who = late ? name_of(holder(*late)) : "learner";
     const Error& error = todo.error();
     return fail(
         {error.error_class, error.message + "; " + services().registry.describe(who, time)});
@@ -152,19 +158,18 @@ void CoordinatorShell::show_waits() {
     TimePoint since = TimePoint::max();
     TimePoint until = TimePoint::max();
   };
-  std::map<uint32_t, Open> open;  // by generator
+  std::map<Seat, Open> open;  // by who has them
   for (const auto& [group, flight] : control_->dispatcher().in_flight()) {
-    Open& o = open[flight.route.generator];
+    Open& o = open[holder(flight)];
     o.since = std::min(o.since, flight.since);
     o.until = std::min(o.until, flight.deadline);
   }
-  for (const auto& [g, actor] : peers_.generators) {
-    const std::string who = name_of({Role::kGenerator, g});
-    if (const auto it = open.find(g); it != open.end()) {
-      entry().begin_wait("groups of " + who, who, it->second.since, it->second.until);
-    } else {
-      entry().end_wait("groups of " + who);
-    }
+  for (const Seat& seat : std::exchange(shown_, {})) {
+    if (!open.contains(seat)) entry().end_wait("groups of " + name_of(seat));
+  }
+  for (const auto& [seat, o] : open) {
+    entry().begin_wait("groups of " + name_of(seat), name_of(seat), o.since, o.until);
+    shown_.insert(seat);
   }
   if (const auto since = control_->batch_since()) {
     const auto limit = std::chrono::milliseconds(setup_.options.deadlines.train_ms);

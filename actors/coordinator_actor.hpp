@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <utility>
 
+#include "actors/dispatcher.hpp"
 #include "actors/run_parts.hpp"
 #include "actors/shell.hpp"
 
@@ -34,10 +36,12 @@ class CoordinatorShell final : public Shell<CoordinatorActor> {
   void save(SaveRequest request);
   void look_at_time();
   void show_waits();
+  static Seat holder(const Dispatcher::InFlight& flight);
 
   CoordinatorSetup setup_;
   std::unique_ptr<RunControl> control_;
   TimePoint last_progress_{};
+  std::set<Seat> shown_;  // whose groups the inspector is told to be waited for
 };
 
 }  // namespace tracewise

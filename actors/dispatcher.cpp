@@ -162,6 +162,11 @@ std::vector<GroupTask> Dispatcher::dispatch(TimePoint now, TimePoint deadline) {
   return sent;
 }
 
+void Dispatcher::hand_on(GroupKey key) {
+  const auto it = in_flight_.find(key.group);
+  if (it != in_flight_.end() && it->second.key == key) it->second.handed_on = true;
+}
+
 bool Dispatcher::finish(GroupKey key) {
   const auto it = in_flight_.find(key.group);
   if (it == in_flight_.end() || it->second.key != key) return false;

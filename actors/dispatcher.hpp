@@ -30,6 +30,7 @@ class Dispatcher {
     Route route;
     TimePoint since;
     TimePoint deadline;
+    bool handed_on = false;  // all its rollouts have left the generator
   };
 
   // A seat is there. `window` is a generator's first credit in samples; others have none.
@@ -58,6 +59,9 @@ class Dispatcher {
   // What can be sent now, with its route; each is in flight until finish(), at the latest until
   // `deadline`. A group larger than any window is sent to a generator that owes nothing.
   std::vector<GroupTask> dispatch(TimePoint now, TimePoint deadline);
+
+  // All rollouts of the attempt have left its generator: its tracer or builder has them.
+  void hand_on(GroupKey key);
 
   // The group came to its end. False if this attempt was not in flight.
   bool finish(GroupKey key);

@@ -58,7 +58,7 @@ Result<caf::strong_actor_ptr> Gateway::reach(const NodeAddress& node, TimePoint 
 
 void Gateway::withdraw() {
   door_->stop_serving(Channel::kActors);
-  links_->withdraw();
+  if (links_) links_->withdraw();
   door_->stop_serving(Channel::kShell);
   requests_.reset();
 }

@@ -30,7 +30,8 @@ class Gateway {
                                                              std::shared_ptr<NodeLog> log);
   ~Gateway();
 
-  // Lets connections for actors in. `front` is whom they talk to first; may be null.
+  // Lets connections for actors in; a run of one node does without. `front` is whom they talk to
+  // first; may be null.
   void serve(caf::actor_system& system, caf::strong_actor_ptr front);
 
   // Has operators' requests answered. kResource.
@@ -57,7 +58,7 @@ class Gateway {
 
   void cut(const std::string& node);
   // As those of Links.
-  [[nodiscard]] bool wait_alone(TimePoint until) { return links_->wait_alone(until); }
+  [[nodiscard]] bool wait_alone(TimePoint until) { return !links_ || links_->wait_alone(until); }
   std::vector<std::string> parted() const { return links_->parted(); }
   void forget_parted() { links_->forget_parted(); }
   NodeAddress address() const;  // of this node

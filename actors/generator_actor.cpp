@@ -19,6 +19,9 @@ constexpr std::chrono::milliseconds kGather{20};
 // Engine steps in a row while no message waits.
 constexpr int kStepsPerTick = 16;
 
+// Whom a fetch waits for: no actor, threads that serve at the learner's nodes.
+constexpr const char* kSender = "the weights' sender";
+
 std::string version_name(uint64_t version) { return "weights version " + std::to_string(version); }
 
 }  // namespace
@@ -151,7 +154,8 @@ void GeneratorShell::take(GroupTask task) {
   // Sampling a group with weights older than those of its issue would break the staleness bound.
   if (!version_ || *version_ < task.issue_version) {
     const auto limit = std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
-    entry().begin_wait(version_name(task.issue_version), "learner", now(), now() + limit);
+    if (announced_.empty() || announced_.back().manifest.version < task.issue_version)
+      entry().begin_wait(version_name(task.issue_version), "learner", now(), now() + limit);
     parked_.push_back(std::move(task));
     return;
   }
@@ -177,7 +181,7 @@ caf::result<WeightsDelivered> GeneratorShell::want_weights(WeightsReady ready) {
   }
   const TimePoint until = now() + std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
   announced_.push_back({manifest, now(), make_response_promise<WeightsDelivered>()});
-  entry().begin_wait(version_name(manifest.version), "learner", now(), until);
+  entry().begin_wait(version_name(manifest.version), kSender, now(), until);
   fetcher_->want(std::move(ready), until);
   return announced_.back().promise;
 }

@@ -66,13 +66,15 @@ class Node {
   ShellContext context(const std::string& role, const std::string& name) const {
     return {services_, supervisor_, name, role};
   }
+  bool takes_nodes() const { return head_ && head_->takes_nodes; }
+  [[nodiscard]] Result<void> open_door();
   SupervisorSetup supervisor_setup();
   Result<RunSummary> wait(std::stop_token stop);
   LearnerSetup learner_setup();
   bool shut_down(bool over, const std::string& why);
 
   const RunOptions options_;
-  std::optional<HeadSetup> head_;  // of a run with other nodes
+  std::optional<HeadSetup> head_;  // of a run that others can reach
   std::shared_ptr<const RunParts> parts_;
   std::shared_ptr<RunFolder> folder_;
   std::shared_ptr<NodeServices> services_;
@@ -83,7 +85,7 @@ class Node {
   std::shared_ptr<RunBooks> books_;
   NodeConfig config_;
   std::unique_ptr<caf::actor_system> system_;
-  std::unique_ptr<Gateway> gateway_;  // of a run with other nodes
+  std::unique_ptr<Gateway> gateway_;  // where there is a head_
   std::shared_ptr<OwnRank> own_rank_ = std::make_shared<OwnRank>(
       [this](auto peers) { return gateway_->make_tunnel(std::move(peers)); });
   SupervisorActor supervisor_;
@@ -94,10 +96,23 @@ class Node {
   bool stuck_ = false;
 };
 
+Result<void> Node::open_door() {
+  if (!head_) return {};
+  auto gateway = Gateway::open(head_->node, services_->log);
+  if (gateway.ok()) {
+    gateway_ = std::move(*gateway);
+    return {};
+  }
+  if (head_->takes_nodes) return gateway.error();
+  services_->tell("nobody can look into this run: " + gateway.error().message);
+  head_.reset();
+  return {};
+}
+
 Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
-  if (head_) {
-    TW_ASSIGN(gateway_, Gateway::open(head_->node, services_->log));
+  TW_TRY(open_door());
+  if (takes_nodes()) {
     TW_ASSIGN(auto others, gateway_->make_sender(head_->ranks_serve_weights));
     sender_ = make_both_sender(make_local_sender(weights_), std::move(others));
   }
@@ -128,7 +143,7 @@ SupervisorSetup Node::supervisor_setup() {
         .hire(seat);
   };
   setup.seats = {options_.generators, options_.tracers, options_.builders};
-  if (!head_) return setup;
+  if (!takes_nodes()) return setup;
   setup.seats = head_->seats;
   setup.membership = head_->node.membership;
   setup.ranks = head_->ranks;
@@ -140,7 +155,7 @@ SupervisorSetup Node::supervisor_setup() {
 
 LearnerSetup Node::learner_setup() {
   LearnerSetup setup{parts_, folder_, sender_, books_->start(), options_, own_rank_, {}, {}, false};
-  if (!head_ || head_->ranks == 0) return setup;
+  if (!takes_nodes() || head_->ranks == 0) return setup;
   setup.ranks_serve_weights = head_->ranks_serve_weights;
   setup.address = gateway_->address();
   rank_store_ = system_->spawn<RankStoreShell>(context("rank store", "rank store"));
@@ -150,9 +165,9 @@ LearnerSetup Node::learner_setup() {
 
 Result<void> Node::open_to_others() {
   if (!gateway_) return {};
-  gateway_->serve(*system_, caf::actor_cast<caf::strong_actor_ptr>(supervisor_));
+  if (takes_nodes()) gateway_->serve(*system_, caf::actor_cast<caf::strong_actor_ptr>(supervisor_));
   const auto desk = std::make_shared<const ControlDesk>(system_.get(), supervisor_, coordinator_,
-                                                        gateway_->address());
+                                                        inspector_, gateway_->address());
   TW_TRY(gateway_->serve_requests([desk](const std::string& request, const std::string& peer) {
     return desk->answer(request, peer);
   }));
@@ -188,7 +203,7 @@ Result<RunSummary> Node::wait(std::stop_token stop) {
     if (end) return std::move(*end);
     if (!services_->inbox.ready()) {
       // Actors that build their models here are waited for; nodes that may never come are not.
-      if (head_ && stop.stop_requested()) return found_;
+      if (takes_nodes() && stop.stop_requested()) return found_;
       continue;
     }
     if (!std::exchange(begun, true)) {

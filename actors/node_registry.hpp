@@ -20,6 +20,7 @@ struct WaitStatus {
   std::string what;          // "weights version 5"
   double since_seconds = 0;  // ago
   double left_seconds = 0;   // until the deadline; negative: it has passed
+  bool operator==(const WaitStatus&) const = default;
 };
 
 struct ActorStatus {
@@ -30,6 +31,7 @@ struct ActorStatus {
   uint64_t mailbox = 0;      // messages when the actor last looked
   uint64_t handled = 0;      // messages so far
   std::vector<WaitStatus> waits;
+  bool operator==(const ActorStatus&) const = default;
 };
 
 // An actor's own entry. Its methods lock for a few instructions; any thread may call them.

@@ -62,6 +62,7 @@ Result<RunControl::Todo> RunControl::on_handed(uint32_t generator,
                                                TimePoint now) {
   for (const GroupKey& key : keys) {
     if ((key.group & kEvalGroup) == 0) books_->ledger().advance(key, GroupState::kGenerated);
+    dispatcher_.hand_on(key);
   }
   dispatcher_.grant(generator, samples);
   return finish_event(now);

@@ -58,6 +58,7 @@ using put_atom = caf::atom_constant<caf::atom("put")>;        // into the ranks'
 using get_atom = caf::atom_constant<caf::atom("get")>;        // out of it
 using failed_atom = caf::atom_constant<caf::atom("failed")>;  // an actor's last words
 using status_atom = caf::atom_constant<caf::atom("status")>;  // who is here and waits for whom
+using inspect_atom = caf::atom_constant<caf::atom("inspect")>;  // whom to ask about that
 
 // Whether a request was carried out, as a value that can travel.
 struct Outcome {
@@ -97,6 +98,9 @@ struct NodeAddress {
 
 // A node that has made its parts and is linked with the others.
 struct NodeOffer;
+
+// Whom to ask about a node's actors.
+struct NodeInspector;
 
 // What a node that wants to join is told.
 struct Welcome {
@@ -239,6 +243,7 @@ using SupervisorActor = caf::typed_actor<
     caf::reacts_to<leave_atom, std::string>,
     // Operator: who is there, and a node that is to leave; coordinator: a seat of it is idle.
     caf::replies_to<status_atom>::with<std::vector<NodeStatus>>,
+    caf::replies_to<inspect_atom>::with<std::vector<NodeInspector>>,
     caf::replies_to<drain_atom, std::string>::with<Outcome>, caf::reacts_to<drained_atom, Seat>,
     caf::reacts_to<tick_atom>, caf::reacts_to<wake_atom>,
     // Ends all actors of the run but the inspectors, then itself. Other nodes are told whether the
@@ -253,6 +258,12 @@ struct NodeOffer {
   NodeAddress address;
   SeatCounts seats;
   AgentActor agent;
+  InspectorActor inspector;
+};
+
+struct NodeInspector {
+  std::string node;
+  InspectorActor actor;
 };
 
 struct Hired {

@@ -96,6 +96,10 @@ SupervisorShell::behavior_type SupervisorShell::make_behavior() {
         seen();
         return status();
       },
+      [this](inspect_atom) {
+        seen();
+        return inspectors();
+      },
       [this](drain_atom, const std::string& node) {
         seen();
         return drain(node);

@@ -82,6 +82,7 @@ class SupervisorShell final : public Shell<SupervisorActor> {
   void let_go_if_drained(const std::string& node);
   // The first is the head itself, whose name and address others know.
   std::vector<NodeStatus> status() const;
+  std::vector<NodeInspector> inspectors() const;  // of the other nodes
   void tick();
   void check_vacancies();
 

@@ -186,7 +186,13 @@ std::vector<NodeStatus> SupervisorShell::status() const {
     for (const Seat& seat : node->second.seats) status.seats.push_back({seat, 0, 0});
   }
   for (const auto& [name, change] : membership_.gone())
-    all.push_back({name, "", change.state, false, change.reason, {}});
+    all.push_back({name, "", change.state, false, change.reason, {}, {}, ""});
+  return all;
+}
+
+std::vector<NodeInspector> SupervisorShell::inspectors() const {
+  std::vector<NodeInspector> all;
+  for (const auto& [name, node] : nodes_) all.push_back({name, node.offer.inspector});
   return all;
 }
 

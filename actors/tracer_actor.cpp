@@ -94,6 +94,7 @@ void TracerShell::finish_work() {
   }
   if (outputs.empty()) return;
   entry().end_wait("verdicts");
+  verdict_since_ = now();
   pass_on(std::move(outputs));
 }
 
@@ -121,9 +122,10 @@ void TracerShell::pass_on(std::vector<Tracer::Output> outputs) {
   const TimePoint until = now() + limit;
   for (Tracer::Output& output : outputs) {
     for (auto& [generator, probe] : output.probes) {
-      deadlines_[{probe.key, probe.sample}] = until;
+      deadlines_[{probe.key, probe.sample}] = {until, generator};
       probes[generator].push_back(std::move(probe));
     }
+    if (working_ == 0 && !output.work.empty()) verdict_since_ = now();
     for (auto& work : output.work) {
       threads_->add(std::move(work.run));
       ++working_;
@@ -167,7 +169,7 @@ void TracerShell::expire() {
   const TimePoint time = now();
   std::vector<Tracer::Output> outputs;
   for (auto it = deadlines_.begin(); it != deadlines_.end();) {
-    if (it->second > time) {
+    if (it->second.until > time) {
       ++it;
       continue;
     }
@@ -185,7 +187,8 @@ void TracerShell::expire() {
 
 void TracerShell::schedule() {
   if (working_ > 0)
-    entry().begin_wait("verdicts", "the verifier", now(), now() + tracer_->limits().longest);
+    entry().begin_wait("verdicts", "the verifier", verdict_since_,
+                       verdict_since_ + tracer_->limits().longest);
   if (deadlines_.empty()) {
     entry().end_wait("values");
     set_state(working_ > 0 ? "waiting for verdicts" : "idle");
@@ -193,11 +196,13 @@ void TracerShell::schedule() {
   }
   set_state("waiting for values");
   if (std::exchange(ticking_, true)) return;
-  const auto first =
-      std::min_element(deadlines_.begin(), deadlines_.end(),
-                       [](const auto& a, const auto& b) { return a.second < b.second; });
-  entry().begin_wait("values", "generators", now(), first->second);
+  const auto first = std::min_element(
+      deadlines_.begin(), deadlines_.end(),
+      [](const auto& a, const auto& b) { return a.second.until < b.second.until; });
   const auto limit = std::chrono::milliseconds(setup_.options.deadlines.probe_ms);
+  const Owed& owed = first->second;
+  entry().begin_wait("values", name_of({Role::kGenerator, owed.generator}), owed.until - limit,
+                     owed.until);
   const std::chrono::milliseconds pause =
       std::clamp(limit / 8, std::chrono::milliseconds(5), std::chrono::milliseconds(500));
   delayed_send(self(), pause, tick_atom::value);

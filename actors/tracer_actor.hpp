@@ -51,7 +51,13 @@ class TracerShell final : public Shell<TracerActor> {
   std::unique_ptr<WorkThreads<TracerOutput::Done>> threads_;  // where the tracer has such work
   uint64_t working_ = 0;                                      // pieces of it that are not done
   std::map<uint32_t, Lane> lanes_;                            // by builder
-  std::map<RolloutKey, TimePoint> deadlines_;                 // of the probes that are out
+  TimePoint verdict_since_{};                                 // when the first of them began, or
+                                                              // the last one was done
+  struct Owed {
+    TimePoint until;
+    uint32_t generator;
+  };
+  std::map<RolloutKey, Owed> deadlines_;  // of the probes that are out
   bool ticking_ = false;
 };
 

@@ -75,7 +75,8 @@ TRACEWISE_INSPECT(LoggedRollout, x.step, x.traced, x.advantages)
 TRACEWISE_INSPECT(GroupParcel, x.group, x.logged)
 TRACEWISE_INSPECT(Seat, x.role, x.number)
 TRACEWISE_INSPECT(SeatWork, x.seat, x.in_flight, x.finished)
-TRACEWISE_INSPECT(NodeStatus, x.node, x.host, x.state, x.draining, x.reason, x.seats)
+TRACEWISE_INSPECT(NodeStatus, x.node, x.host, x.state, x.draining, x.reason, x.seats, x.actors,
+                  x.unheard)
 TRACEWISE_INSPECT(EngineStats, x.sampled_tokens, x.prefilled_tokens, x.probe_tokens, x.preemptions,
                   x.expired_leases, x.steps, x.step_seconds, x.probe_seconds, x.recomputed_tokens,
                   x.swaps, x.swap_wait_seconds, x.swap_pause_seconds, x.longest_step_seconds,
@@ -85,7 +86,8 @@ TRACEWISE_INSPECT(ActorStatus, x.name, x.role, x.state, x.state_seconds, x.mailb
                   x.waits)
 TRACEWISE_INSPECT(SeatCounts, x.generators, x.tracers, x.builders, x.ranks)
 TRACEWISE_INSPECT(NodeAddress, x.name, x.host, x.port)
-TRACEWISE_INSPECT(NodeOffer, x.address, x.seats, x.agent)
+TRACEWISE_INSPECT(NodeOffer, x.address, x.seats, x.agent, x.inspector)
+TRACEWISE_INSPECT(NodeInspector, x.node, x.actor)
 TRACEWISE_INSPECT(Welcome, x.outcome, x.config, x.nodes)
 TRACEWISE_INSPECT(Hired, x.generator, x.tracer, x.builder, x.rank)
 TRACEWISE_INSPECT(RankPeer, x.actor, x.node)

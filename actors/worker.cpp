@@ -136,13 +136,14 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
       system_.get(), services, std::make_shared<const RunParts>(std::move(made.parts)),
       receivers,     own_rank, [gateway = gateway_.get()] { return gateway->make_rank_sender(); },
       made.options,  head};
+  auto inspector =
+      system_->spawn<InspectorShell>(ShellContext{services, head, "inspector", "inspector"});
   NodeOffer offer{gateway_->address(), setup_.seats,
                   system_->spawn<AgentShell>(
                       ShellContext{services, head, "agent", "agent"},
                       AgentSetup{setup_.node.identity.node, factory, setup_.node.membership,
-                                 [gateway = gateway_.get()] { return gateway->parted(); }})};
-  auto inspector =
-      system_->spawn<InspectorShell>(ShellContext{services, head, "inspector", "inspector"});
+                                 [gateway = gateway_.get()] { return gateway->parted(); }}),
+                  inspector};
   caf::anon_send(head, ready_atom::value, offer);
   event("joined the run");
 
@@ -159,6 +160,7 @@ Result<bool> Worker::serve_seats(const SupervisorActor& head, WorkerParts made,
   receivers->abort();
   own_rank->abort();
   offer.agent = AgentActor{};
+  offer.inspector = InspectorActor{};
   caf::anon_send_exit(inspector, caf::exit_reason::user_shutdown);
   inspector = InspectorActor{};
   stuck_ = !services->gate.wait_empty(SteadyClock::now() + std::chrono::milliseconds(exit_ms));

@@ -39,19 +39,6 @@ Result<Fd> take_lock(const fs::path& root) {
   return fd;
 }
 
-Result<RunAuthority> open_authority(const fs::path& root) {
-  const fs::path file = authority_file(root);
-  const fs::path dir = file.parent_path();
-  std::error_code failure;
-  if (fs::exists(file, failure)) return RunAuthority::read(file);
-  fs::create_directories(dir, failure);
-  if (!failure) fs::permissions(dir, fs::perms::owner_all, failure);
-  if (failure) return os_error(dir, "cannot be made", failure.value());
-  TW_ASSIGN(RunAuthority authority, RunAuthority::create(kAuthorityDays));
-  TW_TRY(authority.write(file));
-  return authority;
-}
-
 // Whether a run is there as it should be, and nobody else has it.
 Result<void> check_run(const fs::path& root, bool resume) {
   std::error_code failure;
@@ -70,12 +57,34 @@ fs::path head_file(const fs::path& root) { return root / "secrets" / "head"; }
 
 fs::path authority_file(const fs::path& root) { return root / "secrets" / "authority"; }
 
+Result<RunAuthority> open_authority(const fs::path& root) {
+  const fs::path file = authority_file(root);
+  const fs::path dir = file.parent_path();
+  std::error_code failure;
+  if (fs::exists(file, failure)) return RunAuthority::read(file);
+  fs::create_directories(dir, failure);
+  if (!failure) fs::permissions(dir, fs::perms::owner_all, failure);
+  if (failure) return os_error(dir, "cannot be made", failure.value());
+  TW_ASSIGN(RunAuthority authority, RunAuthority::create(kAuthorityDays));
+  TW_TRY(authority.write(file));
+  return authority;
+}
+
 Result<HeadAddress> read_head_address(const fs::path& root) {
   const auto text = read_secret_file(head_file(root));
-  if (!text.ok()) return bad_input(root.string() + ": no launch runs it now");
+  if (!text.ok()) return bad_input(root.string() + ": nobody runs it now");
   TW_ASSIGN(const NodeOrder order, order_from_line(*text));
   if (!order.head) return corrupt(head_file(root).string() + " has no address");
   return *order.head;
+}
+
+Result<void> write_head_address(const fs::path& root, const HeadAddress& head) {
+  return write_secret_file(head_file(root), to_line(NodeOrder{head, false}));
+}
+
+void forget_head_address(const fs::path& root) {
+  std::error_code ignored;
+  fs::remove(head_file(root), ignored);
 }
 
 Result<std::unique_ptr<LaunchFolder>> LaunchFolder::open(const fs::path& root, bool resume) {
@@ -91,14 +100,7 @@ Result<std::unique_ptr<LaunchFolder>> LaunchFolder::open(const fs::path& root, b
       new LaunchFolder(root, std::move(lock), std::move(authority), made));
 }
 
-LaunchFolder::~LaunchFolder() {
-  std::error_code ignored;
-  fs::remove(head_file(root_), ignored);
-}
-
-Result<void> LaunchFolder::note_head(const HeadAddress& head) {
-  return write_secret_file(head_file(root_), to_line(NodeOrder{head, false}));
-}
+LaunchFolder::~LaunchFolder() { forget_head_address(root_); }
 
 bool LaunchFolder::has_run() const {
   std::error_code failure;

@@ -5,9 +5,10 @@
 //   logs/launch.log      what the launcher had to say
 //   secrets/authority    the run's authority (mode 0700 and 0600), so that a run that is resumed
 //                        goes on with the same one
-//   secrets/head           where the head is, while a launcher runs it
+//   secrets/head           where the head is, while somebody runs it
 //
-// Whoever can read the secrets can join the run, ask who is there and drain nodes.
+// The secrets are there of a run in one process, too (operator_door.hpp). Whoever can read the
+// secrets can join the run, ask who is there and drain nodes.
 #pragma once
 
 #include <filesystem>
@@ -25,8 +26,14 @@ namespace tracewise {
 
 std::filesystem::path authority_file(const std::filesystem::path& root);
 
-// Where the head of the run in `root` is. kBadInput: no launcher runs it now.
+// The run's authority, made where there is none. kIo, kCorrupt.
+[[nodiscard]] Result<RunAuthority> open_authority(const std::filesystem::path& root);
+
+// Where the head of the run in `root` is. kBadInput: nobody runs it now.
 [[nodiscard]] Result<HeadAddress> read_head_address(const std::filesystem::path& root);
+[[nodiscard]] Result<void> write_head_address(const std::filesystem::path& root,
+                                              const HeadAddress& head);
+void forget_head_address(const std::filesystem::path& root);
 
 // One thread uses it.
 class LaunchFolder {
@@ -41,7 +48,9 @@ class LaunchFolder {
   bool has_run() const;  // a head has begun it
 
   // Says where the head is, until the folder is let go.
-  [[nodiscard]] Result<void> note_head(const HeadAddress& head);
+  [[nodiscard]] Result<void> note_head(const HeadAddress& head) {
+    return write_head_address(root_, head);
+  }
 
   // Appends a line to logs/NODE.log. A disk that refuses is not worth a run.
   void log(const std::string& node, const std::string& line);

@@ -29,6 +29,7 @@ constexpr Command kCommands[] = {
     {"invite", "a token with which a node joins a run that goes on", cmd_invite},
     {"join", "a node that joins a run that goes on", cmd_join},
     {"nodes", "who belongs to a run that goes on", cmd_nodes},
+    {"shell", "looks into a run that goes on: who does what, who waits for whom", cmd_shell},
     {"drain", "lets a node finish what it has and leave its run", cmd_drain},
     {"report", "runs as one HTML page", cmd_report},
     {"bench", "speed against references measured in the same run", cmd_bench},

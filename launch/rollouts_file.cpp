@@ -3,6 +3,7 @@
 #include <map>
 
 #include "messages/check.hpp"
+#include "messages/failure_name.hpp"
 #include "model/file_io.hpp"
 #include "model/tokenizer.hpp"
 #include "rollout/data/rows.hpp"
@@ -20,26 +21,6 @@ std::string dumped(const json& object) {
   return object.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-json class_name(FailureClass failure) {
-  switch (failure) {
-    case FailureClass::kNone:
-      return nullptr;
-    case FailureClass::kPromptTooLong:
-      return "prompt_too_long";
-    case FailureClass::kEngine:
-      return "engine";
-    case FailureClass::kVerifierError:
-      return "verifier_error";
-    case FailureClass::kVerifierTimeout:
-      return "verifier_timeout";
-    case FailureClass::kProbe:
-      return "probe";
-    case FailureClass::kCancelled:
-      return "cancelled";
-  }
-  return "unknown";
-}
-
 // The view and what only programs ask for.
 std::string line_of(const std::string& set, const TracedRollout& traced,
                     std::span<const double> advantages, const Tokenizer& tokenizer) {
@@ -47,10 +28,13 @@ std::string line_of(const std::string& set, const TracedRollout& traced,
   view.set = set;
   view.id = traced.rollout.prompt.id;
   std::string line = view_json(view);
-  std::string more = dumped({{"failure_class", class_name(traced.rollout.failure.failure_class)},
-                             {"reward_shaping", traced.shaping},
-                             {"response", response_text(traced.rollout.tokens, tokenizer)},
-                             {"token_ids", traced.rollout.tokens}});
+  const Failure& failure = traced.rollout.failure;
+  std::string more =
+      dumped({{"failure_class",
+               failure.failed() ? json(failure_name(failure.failure_class)) : json(nullptr)},
+              {"reward_shaping", traced.shaping},
+              {"response", response_text(traced.rollout.tokens, tokenizer)},
+              {"token_ids", traced.rollout.tokens}});
   line.back() = ',';
   return line + more.substr(1) + "\n";
 }

@@ -5,6 +5,7 @@
 #include <ctime>
 
 #include "actors/node.hpp"
+#include "launch/operator_door.hpp"
 #include "launch/parts.hpp"
 
 namespace tracewise {
@@ -58,11 +59,17 @@ Result<Opened> open_old(const std::shared_ptr<const Config>& config,
 }
 
 Result<RunSummary> run(const std::shared_ptr<const Config>& config, Opened opened, bool resume,
-                       std::stop_token stop, const ProgressReport& report,
-                       const HeadSetup* head = nullptr) {
+                       std::stop_token stop, const ProgressReport& report, const HeadSetup* head) {
   opened.parts.on_progress = report;
   return run_training(config->run, std::move(opened.parts), std::move(opened.folder), resume, stop,
                       head);
+}
+
+// In this process alone; its owner may look into it.
+Result<RunSummary> run_alone(const std::shared_ptr<const Config>& config, Opened opened,
+                             bool resume, std::stop_token stop, const ProgressReport& report) {
+  TW_ASSIGN(const auto door, OperatorDoor::make(opened.folder->root()));
+  return run(config, std::move(opened), resume, stop, report, &door->setup());
 }
 
 bool may_change_on_resume(const std::string& set) {
@@ -105,7 +112,7 @@ Result<RunSummary> start_training(Config config, std::stop_token stop, const Pro
   const auto shared = std::make_shared<const Config>(std::move(config));
   TW_ASSIGN(Opened opened, open_new(shared));
   if (folder != nullptr) *folder = shared->launch.run_dir;
-  return run(shared, std::move(opened), /*resume=*/false, stop, report);
+  return run_alone(shared, std::move(opened), /*resume=*/false, stop, report);
 }
 
 Result<RunSummary> resume_training(const std::filesystem::path& folder,
@@ -117,7 +124,7 @@ Result<RunSummary> resume_training(const std::filesystem::path& folder,
   TW_TRY(check_in_process(config));
   const auto shared = std::make_shared<const Config>(std::move(config));
   TW_ASSIGN(Opened opened, open_old(shared, std::move(run_folder)));
-  return run(shared, std::move(opened), /*resume=*/true, stop, report);
+  return run_alone(shared, std::move(opened), /*resume=*/true, stop, report);
 }
 
 }  // namespace tracewise

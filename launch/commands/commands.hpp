@@ -34,6 +34,7 @@ int cmd_nodes(const Args& args);
 int cmd_report(const Args& args);
 int cmd_merge(const Args& args);
 int cmd_score(const Args& args);
+int cmd_shell(const Args& args);
 int cmd_sft(const Args& args);
 int cmd_tokenize(const Args& args);
 int cmd_trace(const Args& args);

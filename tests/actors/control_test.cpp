@@ -9,12 +9,19 @@ TEST_CASE("what an operator asks and is told survives its way as text") {
   const ControlRequest drain{ControlRequest::Kind::kDrain, "gen0"};
   CHECK(control_request(to_text(drain)).value() == drain);
   CHECK(control_request(to_text(ControlRequest{})).value() == ControlRequest{});
+  const ControlRequest actors{ControlRequest::Kind::kActors, ""};
+  CHECK(control_request(to_text(actors)).value() == actors);
 
   std::vector<NodeStatus> nodes(3);
-  nodes[0] = {"head", "h", NodeState::kReady, false, "", {{{Role::kBuilder, 0}, 2, 40}}};
-  nodes[1] = {"gen0", "a.b", NodeState::kSuspect, true, "it is silent", {}};
+  nodes[0] = {"head", "h", NodeState::kReady, false, "", {{{Role::kBuilder, 0}, 2, 40}}, {}, ""};
+  nodes[1] = {"gen0", "a.b", NodeState::kSuspect, true, "it is silent", {}, {}, ""};
   nodes[1].seats = {{{Role::kGenerator, 1}, 3, 7}, {{Role::kTracer, 4}, 0, 1}};
-  nodes[2] = {"gen1", "", NodeState::kLeft, false, "it was drained", {}};
+  nodes[1].actors = {{"generator 1", "generator", "idle", 1.5, 2, 90, {{"learner", "x", 3, -1}}},
+                     {"inspector", "inspector", "idle", 0.25, 0, 4, {}}};
+  nodes[2].node = "gen1";
+  nodes[2].state = NodeState::kLeft;
+  nodes[2].reason = "it was drained";
+  nodes[2].unheard = "it did not answer";
   CHECK(control_answer(to_text(ControlAnswer(nodes))).value() == nodes);
 
   const auto refused = control_answer(to_text(ControlAnswer(bad_input("no node \"x\""))));

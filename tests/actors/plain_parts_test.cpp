@@ -148,6 +148,10 @@ TEST_CASE("only the attempt in flight can be finished, and the first deadline is
   d.push(task_of(8, 1));
   (void)d.dispatch(t, t + milliseconds(10));
   CHECK_FALSE(d.overdue(t + milliseconds(9)).has_value());
+  d.hand_on({7, 1});  // another attempt
+  d.hand_on({8, 0});
+  CHECK_FALSE(d.in_flight().at(7).handed_on);
+  CHECK(d.in_flight().at(8).handed_on);
   CHECK(d.overdue(t + milliseconds(10))->key.group == 8);
   CHECK_FALSE(d.finish({8, 1}));
   CHECK(d.finish({8, 0}));

@@ -4,66 +4,13 @@
 #include <nlohmann/json.hpp>
 
 #include "actors/sqlite.hpp"
-#include "tests/integration/small_task.hpp"
+#include "tests/integration/endless_run.hpp"
 #include "tests/process_tree.hpp"
 
 using namespace tracewise;
 namespace fs = std::filesystem;
 
 namespace {
-
-// A run over a head, a generator node and a tracer node, until somebody ends it.
-class EndlessRun {
- public:
-  explicit EndlessRun(const Task& task)
-      : task_(task), root_(task / "run"), process_(words(), task / "launch") {
-    const bool begun = wait_until([&] { return steps() >= 1; });
-    INFO(process_.out() << process_.err());
-    REQUIRE(begun);
-  }
-
-  const fs::path& root() const { return root_; }
-  Process& process() { return process_; }
-  long steps() const {
-    const std::string metrics = slurp(root_ / "metrics.jsonl");
-    return std::count(metrics.begin(), metrics.end(), '\n');
-  }
-
-  // What `tracewise nodes` says of a node; null if it is not named.
-  nlohmann::json node(const std::string& name) const {
-    const Finished asked = run_tracewise({"nodes", root_, "--json"});
-    INFO(asked.err);
-    REQUIRE(asked.exit_code == 0);
-    const auto answer = nlohmann::json::parse(asked.out);
-    for (const auto& node : answer.at("nodes")) {
-      if (node["node"] == name) return node;
-    }
-    return {};
-  }
-
-  int64_t count(const char* sql) const {
-    const auto database = Database::open(root_ / "run.db", Database::Mode::kReadOnly);
-    REQUIRE(database.ok());
-    auto get = (*database)->prepare(sql);
-    REQUIRE(get.ok());
-    REQUIRE(get->step().value());
-    return get->integer(0);
-  }
-
- private:
-  Words words() const {
-    Words words = task_.train(
-        "run", {"run.generators=1", "optimizer.schedule=constant", "cluster.topology=local",
-                "run.steps=100000", "checkpoint.keep_last=3", "cluster.head.tracers=0",
-                "cluster.nodes=[{name=\"gen0\",generators=1},{name=\"trace0\",tracers=1}]"});
-    words[1] = "launch";
-    return words;
-  }
-
-  const Task& task_;
-  fs::path root_;
-  Process process_;
-};
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
@@ -125,7 +72,7 @@ TEST_CASE("a node joins a run by its token and works, another is drained, and no
 
   const Finished over = run_tracewise({"nodes", run.root()});
   CHECK(over.exit_code == 2);
-  CHECK(contains(over.err, "no launch runs it now"));
+  CHECK(contains(over.err, "nobody runs it now"));
 }
 
 TEST_CASE("what cannot be joined, asked or drained is told in a sentence") {

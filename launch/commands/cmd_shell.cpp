@@ -1,0 +1,150 @@
+// tracewise shell: looks into a run that goes on, and steers it.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "launch/commands/cli.hpp"
+#include "launch/run_contact.hpp"
+#include "launch/shell/console.hpp"
+#include "launch/shell/terminal.hpp"
+
+namespace tracewise {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::chrono::seconds kLimit{10};
+constexpr size_t kLongestLine = 64 << 10;
+
+// $XDG_STATE_HOME/tracewise/shell_history; empty where nobody has a home.
+fs::path history_file() {
+  const char* const state = std::getenv("XDG_STATE_HOME");
+  const char* const home = std::getenv("HOME");
+  fs::path folder;
+  if (state != nullptr && *state == '/')
+    folder = state;
+  else if (home != nullptr && *home == '/')
+    folder = fs::path(home) / ".local/state";
+  else
+    return {};
+  std::error_code failure;
+  fs::create_directories(folder / "tracewise", failure);
+  return folder / "tracewise/shell_history";
+}
+
+bool leaves(const std::string& line) { return line == "exit" || line == "quit"; }
+
+// Prints the answer, or why there is none.
+int print_answer(const Console& console, const std::string& line) {
+  const auto answer = console.run(line);
+  if (!answer.ok()) return fail(answer.error());
+  std::fputs(answer->c_str(), stdout);
+  const auto printed = flush_output();
+  return printed.ok() ? kExitDone : fail(printed.error());
+}
+
+// Until Ctrl-C, which is then no signal but an answer.
+int watch(const Console& console, const Watch& watch) {
+  sigset_t interrupt, before;
+  sigemptyset(&interrupt);
+  sigaddset(&interrupt, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &interrupt, &before);
+  const auto whole = static_cast<time_t>(watch.seconds);
+  const timespec pause{whole,
+                       static_cast<long>((watch.seconds - static_cast<double>(whole)) * 1e9)};
+  const bool terminal = ::isatty(STDOUT_FILENO) != 0;
+  int exit = kExitDone;
+  do {
+    if (terminal) std::fputs("\x1b[H\x1b[2J", stdout);
+    exit = print_answer(console, watch.line);
+  } while (exit == kExitDone && sigtimedwait(&interrupt, nullptr, &pause) != SIGINT);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return exit;
+}
+
+int carry_out(const Console& console, const std::string& line) {
+  if (line.size() > kLongestLine) {
+    return fail(bad_input("a line of " + std::to_string(line.size()) + " bytes is no command; " +
+                          std::to_string(kLongestLine) + " are the most"));
+  }
+  const auto watched = watch_of(line);
+  if (!watched.ok()) return fail(watched.error());
+  return *watched ? watch(console, **watched) : print_answer(console, line);
+}
+
+int converse(const Console& console, const std::string& run) {
+  auto terminal =
+      Terminal::open("tracewise " + fs::path(run).filename().string() + "> ", history_file(),
+                     [&console](const std::string& line) {
+                       Console::Completion found = console.complete(line);
+                       return Terminal::Completion{std::move(found.begun), std::move(found.words)};
+                     });
+  if (!terminal.ok()) return fail(terminal.error());
+  while (const auto line = (*terminal)->line()) {
+    if (leaves(*line)) return kExitDone;
+    (void)carry_out(console, *line);  // what fails is told; the conversation goes on
+  }
+  std::fputs("\n", stdout);
+  return kExitDone;
+}
+
+// A script's lines end at the first that fails.
+int read_lines(const Console& console) {
+  for (std::string line; std::getline(std::cin, line) && !leaves(line);) {
+    if (const int exit = carry_out(console, line); exit != kExitDone) return exit;
+  }
+  return kExitDone;
+}
+
+}  // namespace
+
+int cmd_shell(const Args& args) {
+  CLI::App app(
+      "Looks into a run of tracewise launch that goes on, over its own TLS: who does what, who "
+      "waits\n"
+      "for whom. Asked where the run's folder is, by its owner. Without -c it reads commands from\n"
+      "the terminal or from standard input; help lists them.",
+      "tracewise shell");
+  std::string run;
+  std::vector<std::string> lines;
+  bool json = false;
+  app.add_option("RUN", run, "run folder")->required();
+  app.add_option("-c,--command", lines, "carry this out and end; repeatable")
+      ->take_all()
+      ->allow_extra_args(false);
+  app.add_flag("--json", json, "answers as JSON");
+  if (const auto exit = parse_args(app, args)) return *exit;
+
+  std::error_code ignored;
+  if (!fs::is_directory(run, ignored)) return fail(bad_input(run + ": there is no such folder"));
+  // Of a run that is over its folder is left.
+  const auto contact = find_run(run);
+  if (!contact.ok() && lines.empty())
+    std::fprintf(stderr, "tracewise: %s; what its folder has can be asked\n",
+                 contact.error().message.c_str());
+  const bool colours = ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+  const Console console(
+      [&](const ControlRequest& request) -> ControlAnswer {
+        if (!contact.ok()) return contact.error();
+        return ask_head(*contact, request, std::chrono::steady_clock::now() + kLimit);
+      },
+      RunView(run),
+      json      ? Console::Format::kJson
+      : colours ? Console::Format::kColours
+                : Console::Format::kText);
+  for (const std::string& line : lines) {
+    if (const int exit = carry_out(console, line); exit != kExitDone) return exit;
+  }
+  if (!lines.empty()) return kExitDone;
+  if (::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0) return converse(console, run);
+  return read_lines(console);
+}
+
+}  // namespace tracewise

@@ -1,0 +1,166 @@
+// tracewise shell against a run of the real binary over several processes.
+#include <poll.h>
+#include <pty.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "tests/integration/endless_run.hpp"
+#include "tests/process_tree.hpp"
+
+using namespace tracewise;
+using nlohmann::json;
+
+namespace {
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+json asked(const EndlessRun& run, const std::string& line) {
+  const Finished finished = run_tracewise({"shell", run.root(), "--json", "-c", line});
+  INFO(finished.err);
+  REQUIRE(finished.exit_code == 0);
+  return json::parse(finished.out);
+}
+
+// A program on a terminal of its own, of which all that it shows is kept.
+class OnTerminal {
+ public:
+  explicit OnTerminal(const Words& words) {
+    winsize size{24, 80, 0, 0};
+    pid_ = ::forkpty(&terminal_, nullptr, nullptr, &size);
+    if (pid_ != 0) return;
+    ::setenv("TERM", "xterm", 1);
+    std::vector<char*> argv;
+    for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+    argv.push_back(nullptr);
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
+  }
+  ~OnTerminal() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+    ::close(terminal_);
+  }
+
+  void type(const std::string& keys) { REQUIRE(::write(terminal_, keys.data(), keys.size()) > 0); }
+
+  // What is shown up to `part`, from where the last call ended.
+  std::string until(const std::string& part) {
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!contains(shown_, part)) {
+      INFO("wanted '" << part << "', there was: " << shown_);
+      REQUIRE(std::chrono::steady_clock::now() < limit);
+      pollfd ready{terminal_, POLLIN, 0};
+      if (::poll(&ready, 1, 100) == 0) continue;
+      char bytes[4096];
+      const ssize_t got = ::read(terminal_, bytes, sizeof bytes);
+      REQUIRE(got > 0);
+      shown_.append(bytes, static_cast<size_t>(got));
+    }
+    const size_t end = shown_.find(part) + part.size();
+    const std::string text = shown_.substr(0, end);
+    shown_.erase(0, end);
+    return text;
+  }
+
+  // Ctrl-D, as often as it takes: what is typed while a prompt is being drawn may get lost.
+  int leave() {
+    int status = 0;
+    const bool gone = wait_until([&] {
+      (void)!::write(terminal_, "\x04", 1);
+      return ::waitpid(pid_, &status, WNOHANG) == pid_;
+    });
+    REQUIRE(gone);
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+ private:
+  int terminal_ = -1;
+  pid_t pid_ = -1;
+  std::string shown_;  // and not asked for yet
+};
+
+}  // namespace
+
+TEST_CASE(
+    "the shell shows the actors of all nodes, and why a run stands still that has a stopped "
+    "generator") {
+  const Task task;
+  EndlessRun run(task);
+  const json all = asked(run, "ps");
+  std::set<std::string> names;
+  for (const json& node : all["nodes"]) {
+    for (const json& actor : node["actors"])
+      names.insert(node["node"].get<std::string>() + "/" + actor["name"].get<std::string>());
+  }
+  for (const char* name :
+       {"head/coordinator", "head/learner", "head/supervisor", "gen0/generator 0", "gen0/agent",
+        "trace0/tracer 0", "trace0/inspector", "head/builder 0"}) {
+    INFO(name << " of " << all.dump());
+    CHECK(names.contains(name));
+  }
+  CHECK(asked(run, "waits")["waits"].is_array());
+
+  const std::vector<ProcessMark> processes = descendants(run.process().pid());
+  REQUIRE(processes.size() == 3);
+  const pid_t gen0 = processes[0].pid;  // the first that the launcher starts
+  REQUIRE(::kill(gen0, SIGSTOP) == 0);
+  std::string said;
+  const bool named = wait_until([&] {
+    said = run_tracewise({"shell", run.root(), "-c", "why"}).out;
+    return contains(said, "generator 0 is on node gen0") &&
+           contains(said, "could not be asked: it did not answer within 2 s");
+  });
+  ::kill(gen0, SIGCONT);
+  INFO(said);
+  CHECK(named);
+  CHECK(contains(said, "coordinator (head) waits for generator 0: groups of generator 0"));
+}
+
+TEST_CASE("the shell converses on a terminal, reads lines without one, and refuses in a sentence") {
+  const Task task;
+  EndlessRun run(task);
+  const auto state = task / "state";
+  ::setenv("XDG_STATE_HOME", state.c_str(), 1);
+  {
+    OnTerminal shell({TRACEWISE_BINARY, "shell", run.root()});
+    shell.until("run> ");
+    shell.type("why lea\t\n");  // completed: learner
+    shell.until("learner (head) waits");
+    shell.until("run> ");
+    shell.type("nodse\n");
+    shell.until("did you mean nodes?");
+    shell.until("run> ");
+    shell.type("nodes\n");
+    shell.until("trace0");
+    shell.until("run> ");
+    CHECK(shell.leave() == 0);
+  }
+  CHECK(contains(slurp(state / "tracewise/shell_history"), "nodes"));
+  ::unsetenv("XDG_STATE_HOME");
+
+  const auto lines = task / "lines";
+  std::ofstream(lines) << "nodes\n\nfrobnicate\nps\n";
+  Process piped({TRACEWISE_BINARY, "shell", run.root()}, task / "piped", lines.string());
+  CHECK(piped.wait(std::chrono::seconds(30)) == 2);
+  CHECK(contains(piped.out(), "trace0"));
+  CHECK_FALSE(contains(piped.out(), "mailbox"));  // ends at the first refusal
+  CHECK(contains(piped.err(), "there is no command frobnicate"));
+
+  std::ofstream(lines) << std::string(10 << 20, 'x') << "\n";
+  Process pasted({TRACEWISE_BINARY, "shell", run.root()}, task / "pasted", lines.string());
+  CHECK(pasted.wait(std::chrono::seconds(30)) == 2);
+  CHECK(contains(pasted.err(), "a line of 10485760 bytes is no command"));
+
+  const Finished nobody = run_tracewise({"shell", task / "gone", "-c", "ps"});
+  CHECK(nobody.exit_code == 2);
+  CHECK(contains(nobody.err, "there is no such folder"));
+}
