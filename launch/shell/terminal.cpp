@@ -40,6 +40,8 @@ class Terminal::Impl {
   }
 
   std::optional<std::string> line() {
+    // Before the prompt: what is typed as soon as it stands there is read as keys.
+    el_set(editor_, EL_PREP_TERM, 1);
     int length = 0;
     const char* const text = el_gets(editor_, &length);
     if (text == nullptr || length <= 0) return {};
