@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iterator>
+#include <string>
 #include <string_view>
 
 #include "model/kernels/kernels.hpp"
@@ -32,9 +33,9 @@ const Table& choose() {
   if (isa.empty()) from = std::begin(kChoices);
   if (from == std::end(kChoices)) {
     // Bad input with no caller to return it to; other threads run, so nothing is torn down.
-    std::fprintf(stderr, "tracewise: TRACEWISE_ISA is '%s'; it can be", wanted);
-    for (const Choice& choice : kChoices) std::fprintf(stderr, " %s", choice.name);
-    std::fputs("\n", stderr);
+    std::string names;
+    for (const Choice& choice : kChoices) names += std::string(" ") + choice.name;
+    std::fprintf(stderr, "tracewise: TRACEWISE_ISA is '%s'; it can be%s\n", wanted, names.c_str());
     std::_Exit(2);
   }
   return std::find_if(from, std::end(kChoices), [](const Choice& c) { return c.runs(); })->table();
