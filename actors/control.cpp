@@ -14,6 +14,7 @@ using nlohmann::json;
 constexpr const char* kNodes = "nodes";
 constexpr const char* kActors = "actors";
 constexpr const char* kDrain = "drain";
+constexpr const char* kStop = "stop";
 
 std::string text_of(const json& j, int indent = -1) {
   return j.dump(indent, ' ', false, json::error_handler_t::replace);
@@ -118,6 +119,8 @@ const char* name_of(ControlRequest::Kind kind) {
       return kActors;
     case ControlRequest::Kind::kDrain:
       return kDrain;
+    case ControlRequest::Kind::kStop:
+      return kStop;
   }
   return kNodes;
 }
@@ -151,6 +154,7 @@ Result<ControlRequest> control_request(std::string_view text) {
     const std::string asked = j.at("ask");
     if (asked == kNodes) return ControlRequest{};
     if (asked == kActors) return ControlRequest{ControlRequest::Kind::kActors, ""};
+    if (asked == kStop) return ControlRequest{ControlRequest::Kind::kStop, ""};
     if (asked == kDrain) return ControlRequest{ControlRequest::Kind::kDrain, j.at("node")};
   } catch (const json::exception&) {
     // Told below, as is a request that is well formed but unknown.

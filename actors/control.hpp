@@ -46,6 +46,7 @@ struct ControlRequest {
     kNodes,   // who is there
     kActors,  // the same, and what the actors of each node do and wait for
     kDrain,   // let `node` finish what it has and leave; answered at once
+    kStop,    // end the run with a checkpoint, as a signal to it does; answered at once
   };
   Kind kind = Kind::kNodes;
   std::string node;

@@ -35,6 +35,11 @@ ControlAnswer ControlDesk::carry_out(const std::string& request, const std::stri
   }
   TW_ASSIGN(const ControlRequest asked, control_request(request));
   if (asked.kind == ControlRequest::Kind::kActors) return actors();
+  if (asked.kind == ControlRequest::Kind::kStop) {
+    auto before = nodes();  // the run may be over before they could be asked
+    stop_();
+    return before;
+  }
   if (asked.kind == ControlRequest::Kind::kDrain) TW_TRY(drain(asked.node));
   return nodes();
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <caf/fwd.hpp>
+#include <functional>
 #include <string>
 
 #include "actors/signatures.hpp"
@@ -10,14 +11,16 @@ namespace tracewise {
 
 class ControlDesk {
  public:
-  // `system` outlives the desk; `head` is the head's own address.
+  // `system` outlives the desk; `head` is the head's own address. `stop` ends the run with a
+  // checkpoint; it may be called any number of times and must not block.
   ControlDesk(caf::actor_system* system, SupervisorActor supervisor, CoordinatorActor coordinator,
-              InspectorActor inspector, NodeAddress head)
+              InspectorActor inspector, NodeAddress head, std::function<void()> stop)
       : system_(system),
         supervisor_(std::move(supervisor)),
         coordinator_(std::move(coordinator)),
         inspector_(std::move(inspector)),
-        head_(std::move(head)) {}
+        head_(std::move(head)),
+        stop_(std::move(stop)) {}
 
   // The answer's text for the request of the node that a certificate calls `peer`. Blocks until the
   // actors answer, for 8 s at most. One thread at a time.
@@ -34,6 +37,7 @@ class ControlDesk {
   CoordinatorActor coordinator_;
   InspectorActor inspector_;  // the head's
   NodeAddress head_;
+  std::function<void()> stop_;
 };
 
 }  // namespace tracewise

@@ -1,5 +1,6 @@
 #include "actors/node.hpp"
 
+#include <atomic>
 #include <caf/actor_cast.hpp>
 #include <caf/actor_system.hpp>
 #include <caf/send.hpp>
@@ -68,6 +69,7 @@ class Node {
   }
   bool takes_nodes() const { return head_ && head_->takes_nodes; }
   [[nodiscard]] Result<void> open_door();
+  void stop_for_operator();
   SupervisorSetup supervisor_setup();
   Result<RunSummary> wait(std::stop_token stop);
   LearnerSetup learner_setup();
@@ -92,7 +94,8 @@ class Node {
   InspectorActor inspector_;
   RankStoreActor rank_store_;  // of a learner of several ranks
   CoordinatorActor coordinator_;
-  RunSummary found_;  // of a run that is stopped while it starts
+  RunSummary found_;                      // of a run that is stopped while it starts
+  std::atomic<bool> stop_asked_ = false;  // by an operator
   bool stuck_ = false;
 };
 
@@ -107,6 +110,13 @@ Result<void> Node::open_door() {
   services_->tell("nobody can look into this run: " + gateway.error().message);
   head_.reset();
   return {};
+}
+
+// In the thread that answers operators.
+void Node::stop_for_operator() {
+  if (stop_asked_.exchange(true)) return;
+  services_->tell("the operator asked the run to stop");
+  services_->inbox.wake();
 }
 
 Result<void> Node::open(bool resume) {
@@ -166,8 +176,9 @@ LearnerSetup Node::learner_setup() {
 Result<void> Node::open_to_others() {
   if (!gateway_) return {};
   if (takes_nodes()) gateway_->serve(*system_, caf::actor_cast<caf::strong_actor_ptr>(supervisor_));
-  const auto desk = std::make_shared<const ControlDesk>(system_.get(), supervisor_, coordinator_,
-                                                        inspector_, gateway_->address());
+  const auto desk =
+      std::make_shared<const ControlDesk>(system_.get(), supervisor_, coordinator_, inspector_,
+                                          gateway_->address(), [this] { stop_for_operator(); });
   TW_TRY(gateway_->serve_requests([desk](const std::string& request, const std::string& peer) {
     return desk->answer(request, peer);
   }));
@@ -195,6 +206,7 @@ void Node::spawn() {
 Result<RunSummary> Node::wait(std::stop_token stop) {
   // Requested from any thread; what is to be done about it is this one's.
   const std::stop_callback wake(stop, [this] { services_->inbox.wake(); });
+  const auto asked_to_stop = [&] { return stop.stop_requested() || stop_asked_; };
   bool begun = false, stop_sent = false;
   while (true) {
     std::optional<Progress> progress;
@@ -203,15 +215,15 @@ Result<RunSummary> Node::wait(std::stop_token stop) {
     if (end) return std::move(*end);
     if (!services_->inbox.ready()) {
       // Actors that build their models here are waited for; nodes that may never come are not.
-      if (takes_nodes() && stop.stop_requested()) return found_;
+      if (takes_nodes() && asked_to_stop()) return found_;
       continue;
     }
     if (!std::exchange(begun, true)) {
       // Nothing was trained: the run stands where it was found.
-      if (stop.stop_requested()) return found_;
+      if (asked_to_stop()) return found_;
       caf::anon_send(coordinator_, start_atom::value);
     }
-    if (stop.stop_requested() && !std::exchange(stop_sent, true)) {
+    if (asked_to_stop() && !std::exchange(stop_sent, true)) {
       caf::anon_send(coordinator_, stop_atom::value);
     }
   }

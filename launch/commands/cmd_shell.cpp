@@ -69,17 +69,36 @@ int watch(const Console& console, const Watch& watch) {
   return exit;
 }
 
-int carry_out(const Console& console, const std::string& line) {
+// What cannot be taken back is asked about on the terminal; without one --yes has to say it.
+Result<void> confirm(const std::string& line, bool yes) {
+  if (yes || !Console::is_dangerous(line)) return {};
+  if (::isatty(STDIN_FILENO) == 0 || ::isatty(STDOUT_FILENO) == 0)
+    return bad_input(line + " asks first, and there is no terminal: say --yes");
+  std::printf("%s: sure? [y/N] ", line.c_str());
+  std::fflush(stdout);
+  std::string answer;
+  std::getline(std::cin, answer);
+  if (answer == "y" || answer == "yes") return {};
+  return bad_input(line + " was not confirmed; nothing was done");
+}
+
+int carry_out(const Console& console, const std::string& line, bool yes) {
   if (line.size() > kLongestLine) {
     return fail(bad_input("a line of " + std::to_string(line.size()) + " bytes is no command; " +
                           std::to_string(kLongestLine) + " are the most"));
   }
   const auto watched = watch_of(line);
   if (!watched.ok()) return fail(watched.error());
-  return *watched ? watch(console, **watched) : print_answer(console, line);
+  if (*watched) {
+    if (Console::is_dangerous((*watched)->line))
+      return fail(bad_input((*watched)->line + " is not for watch"));
+    return watch(console, **watched);
+  }
+  const auto confirmed = confirm(line, yes);
+  return confirmed.ok() ? print_answer(console, line) : fail(confirmed.error());
 }
 
-int converse(const Console& console, const std::string& run) {
+int converse(const Console& console, const std::string& run, bool yes) {
   auto terminal =
       Terminal::open("tracewise " + fs::path(run).filename().string() + "> ", history_file(),
                      [&console](const std::string& line) {
@@ -89,16 +108,16 @@ int converse(const Console& console, const std::string& run) {
   if (!terminal.ok()) return fail(terminal.error());
   while (const auto line = (*terminal)->line()) {
     if (leaves(*line)) return kExitDone;
-    (void)carry_out(console, *line);  // what fails is told; the conversation goes on
+    (void)carry_out(console, *line, yes);  // what fails is told; the conversation goes on
   }
   std::fputs("\n", stdout);
   return kExitDone;
 }
 
 // A script's lines end at the first that fails.
-int read_lines(const Console& console) {
+int read_lines(const Console& console, bool yes) {
   for (std::string line; std::getline(std::cin, line) && !leaves(line);) {
-    if (const int exit = carry_out(console, line); exit != kExitDone) return exit;
+    if (const int exit = carry_out(console, line, yes); exit != kExitDone) return exit;
   }
   return kExitDone;
 }
@@ -114,12 +133,13 @@ int cmd_shell(const Args& args) {
       "tracewise shell");
   std::string run;
   std::vector<std::string> lines;
-  bool json = false;
+  bool json = false, yes = false;
   app.add_option("RUN", run, "run folder")->required();
   app.add_option("-c,--command", lines, "carry this out and end; repeatable")
       ->take_all()
       ->allow_extra_args(false);
   app.add_flag("--json", json, "answers as JSON");
+  app.add_flag("--yes", yes, "don't ask before what cannot be taken back");
   if (const auto exit = parse_args(app, args)) return *exit;
 
   std::error_code ignored;
@@ -140,11 +160,12 @@ int cmd_shell(const Args& args) {
       : colours ? Console::Format::kColours
                 : Console::Format::kText);
   for (const std::string& line : lines) {
-    if (const int exit = carry_out(console, line); exit != kExitDone) return exit;
+    if (const int exit = carry_out(console, line, yes); exit != kExitDone) return exit;
   }
   if (!lines.empty()) return kExitDone;
-  if (::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0) return converse(console, run);
-  return read_lines(console);
+  if (::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0)
+    return converse(console, run, yes);
+  return read_lines(console, yes);
 }
 
 }  // namespace tracewise

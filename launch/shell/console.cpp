@@ -158,6 +158,10 @@ const std::vector<Console::Command>& Console::commands() {
       {"drain", "NODE", "lets a node finish what it has and leave",
        "It gets no new work from now on; nodes shows how far it is.\n  drain gen0", &Console::drain,
        1, &Console::node_names},
+      {"stop", "", "ends the run with a checkpoint; tracewise train --resume RUN goes on with it",
+       "As Ctrl-C does where it was started. It asks first; in scripts --yes is the answer.\n  "
+       "stop",
+       &Console::stop, 0, nullptr, true},
       {"help", "[COMMAND]", "all commands, or more about one", "  help why", &Console::help, 1,
        &Console::command_names},
   };
@@ -172,6 +176,13 @@ Result<const Console::Command*> Console::command(const std::string& name) {
   }
   const std::string near = did_you_mean(name, names);
   return bad_input("there is no command " + name + (near.empty() ? "; help lists them" : near));
+}
+
+bool Console::is_dangerous(const std::string& line) {
+  const auto words = shell_words(line);
+  if (!words.ok() || words->empty()) return false;
+  const auto wanted = command(words->front());
+  return wanted.ok() && (*wanted)->dangerous;
 }
 
 Result<std::string> Console::run(const std::string& line) const {
@@ -295,6 +306,12 @@ Result<std::string> Console::drain(const Words& words) const {
   TW_ASSIGN(const auto nodes, ask_({ControlRequest::Kind::kDrain, words[0]}));
   if (format_ == Format::kJson) return nodes_json(nodes);
   return words[0] + " gets no new work; nodes shows when it has left\n";
+}
+
+Result<std::string> Console::stop(const Words&) const {
+  TW_ASSIGN(const auto nodes, ask_({ControlRequest::Kind::kStop, ""}));
+  if (format_ == Format::kJson) return nodes_json(nodes);
+  return std::string("the run writes a checkpoint and ends\n");
 }
 
 std::vector<std::string> Console::command_names() const {

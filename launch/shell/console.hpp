@@ -44,6 +44,9 @@ class Console {
     std::string begun;               // the end of the line
     std::vector<std::string> words;  // what may stand in its place
   };
+  // Whether the line asks for what cannot be taken back.
+  static bool is_dangerous(const std::string& line);
+
   // Commands, or the names of actors and nodes where a command takes one. Asks the head for those.
   Completion complete(const std::string& line) const;
 
@@ -58,6 +61,7 @@ class Console {
     size_t most_words;  // behind the name; where it is one, all that follows is that word
     // What completes the word behind the name; null: nothing does.
     std::vector<std::string> (Console::*known)() const;
+    bool dangerous = false;
   };
   static const std::vector<Command>& commands();
   [[nodiscard]] static Result<const Command*> command(const std::string& name);
@@ -68,6 +72,7 @@ class Console {
   Result<std::string> waits(const Words& words) const;
   Result<std::string> why(const Words& words) const;
   Result<std::string> drain(const Words& words) const;
+  Result<std::string> stop(const Words& words) const;
   // Of the run's folder (console_folder.cpp).
   Result<std::string> ledger(const Words& words) const;
   Result<std::string> lineage(const Words& words) const;

@@ -9,6 +9,8 @@ TEST_CASE("what an operator asks and is told survives its way as text") {
   const ControlRequest drain{ControlRequest::Kind::kDrain, "gen0"};
   CHECK(control_request(to_text(drain)).value() == drain);
   CHECK(control_request(to_text(ControlRequest{})).value() == ControlRequest{});
+  const ControlRequest stop{ControlRequest::Kind::kStop, ""};
+  CHECK(control_request(to_text(stop)).value() == stop);
   const ControlRequest actors{ControlRequest::Kind::kActors, ""};
   CHECK(control_request(to_text(actors)).value() == actors);
 
@@ -31,7 +33,7 @@ TEST_CASE("what an operator asks and is told survives its way as text") {
 }
 
 TEST_CASE("a text that is no request or answer is refused") {
-  for (const char* text : {"", "{}", "nodes", R"({"ask":"stop"})", R"({"ask":"drain"})"}) {
+  for (const char* text : {"", "{}", "nodes", R"({"ask":"halt"})", R"({"ask":"drain"})"}) {
     CHECK(control_request(text).error().message == "the head does not know this request");
   }
   for (const char* text : {"", "{}", R"({"nodes":[{}]})",

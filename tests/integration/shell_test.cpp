@@ -122,6 +122,44 @@ TEST_CASE(
   CHECK(said.starts_with("coordinator (head) waits for "));  // whoever had the groups then
 }
 
+TEST_CASE("a run in one process is looked into, stopped and resumed, and its folder is left") {
+  const Task task;
+  const auto root = task / "run";
+  // A function that never answers: its rollouts wait for it until their time is over.
+  std::ofstream(task / "reward.py") << "import time\n"
+                                       "def reward(response, answer):\n"
+                                       "    time.sleep(3600)\n";
+  Process process(task.train("run", {"run.steps=100000", "verifier.kind=python",
+                                     "verifier.file=" + (task / "reward.py").string(),
+                                     "verifier.timeout_ms=300000"}),
+                  task / "train");
+  std::string said;
+  const bool named = wait_until([&] {
+    said = run_tracewise({"shell", root, "-c", "why"}).out;
+    return contains(said, "tracer 0 (head) waits for the verifier: verdicts");
+  });
+  INFO(said << process.err());
+  REQUIRE(named);
+  CHECK(said.starts_with("coordinator (head) waits for tracer 0: groups of tracer 0"));
+  CHECK(contains(said, "the verifier is no actor of the run"));
+
+  const Finished unsure = run_tracewise({"shell", root, "-c", "stop"});
+  CHECK(unsure.exit_code == 2);
+  CHECK(contains(unsure.err, "stop asks first, and there is no terminal: say --yes"));
+  const Finished stopped = run_tracewise({"shell", root, "--yes", "-c", "stop"});
+  INFO(stopped.err);
+  CHECK(stopped.exit_code == 0);
+  CHECK(process.wait(std::chrono::seconds(60)) == 130);
+  CHECK(contains(slurp(root / "logs/node.log"), "the operator asked the run to stop"));
+
+  const Finished over = run_tracewise({"shell", root, "-c", "ps"});
+  CHECK(over.exit_code == 2);
+  CHECK(contains(over.err, "nobody runs it now"));
+  const Finished ledger = run_tracewise({"shell", root, "-c", "ledger"});
+  CHECK(ledger.exit_code == 0);
+  CHECK(contains(ledger.out, "issued "));
+}
+
 TEST_CASE("the shell converses on a terminal, reads lines without one, and refuses in a sentence") {
   const Task task;
   EndlessRun run(task);

@@ -117,10 +117,20 @@ TEST_CASE("nodes and drain ask the head, and its refusals are told") {
   CHECK(refusal(head.run("drain")) == "drain needs the name of a node");
 }
 
+TEST_CASE("stop asks the head, and is dangerous as nothing else is") {
+  Head head;
+  CHECK(head.run("stop").value() == "the run writes a checkpoint and ends\n");
+  CHECK(head.asked.back().kind == Kind::kStop);
+  CHECK(Console::is_dangerous(" stop"));
+  for (const char* line : {"", "ps", "help stop", "stopp", "drain gen0", "'stop"})
+    CHECK_FALSE(Console::is_dangerous(line));
+}
+
 TEST_CASE("commands are explained, and what is none is refused with the nearest one") {
   Head head;
   const std::string help = head.run("help").value();
-  for (const char* command : {"ps", "why", "waits", "nodes", "drain", "help", "watch", "exit"}) {
+  for (const char* command :
+       {"ps", "why", "waits", "nodes", "drain", "stop", "help", "watch", "exit"}) {
     INFO(command);
     CHECK(("\n" + help).find("\n" + std::string(command) + " ") != std::string::npos);
   }
@@ -149,7 +159,7 @@ TEST_CASE("commands, actors and nodes are completed") {
   CHECK(console.complete("w").words == Strings{"why", "waits", "watch"});
   CHECK(console.complete("watch 0.5 wh").words == Strings{"why"});
   CHECK(console.complete("watch why gene").words == Strings{"generator 1"});
-  CHECK(console.complete("").words.size() == 13);
+  CHECK(console.complete("").words.size() == 14);
   CHECK(console.complete("config optimizer.lr").words == Strings{"optimizer.lr"});
   const auto actors = console.complete("why generator");
   CHECK(actors.begun == "generator");
