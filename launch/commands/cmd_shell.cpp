@@ -126,10 +126,10 @@ int read_lines(const Console& console, bool yes) {
 
 int cmd_shell(const Args& args) {
   CLI::App app(
-      "Looks into a run of tracewise launch that goes on, over its own TLS: who does what, who "
-      "waits\n"
-      "for whom. Asked where the run's folder is, by its owner. Without -c it reads commands from\n"
-      "the terminal or from standard input; help lists them.",
+      "Looks into a run: who does what and who waits for whom, over the run's own TLS while it "
+      "goes\n"
+      "on, and what its folder has, also after its end. Asked where that folder is, by its owner.\n"
+      "Without -c it reads commands from the terminal or from standard input; help lists them.",
       "tracewise shell");
   std::string run;
   std::vector<std::string> lines;
