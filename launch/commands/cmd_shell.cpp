@@ -145,15 +145,15 @@ int cmd_shell(const Args& args) {
   std::error_code ignored;
   if (!fs::is_directory(run, ignored)) return fail(bad_input(run + ": there is no such folder"));
   // Of a run that is over its folder is left.
-  const auto contact = find_run(run);
-  if (!contact.ok() && lines.empty())
+  if (const auto contact = find_run(run); !contact.ok() && lines.empty())
     std::fprintf(stderr, "tracewise: %s; what its folder has can be asked\n",
                  contact.error().message.c_str());
   const bool colours = ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
   const Console console(
-      [&](const ControlRequest& request) -> ControlAnswer {
-        if (!contact.ok()) return contact.error();
-        return ask_head(*contact, request, std::chrono::steady_clock::now() + kLimit);
+      [&run](const ControlRequest& request) -> ControlAnswer {
+        // Looked up each time: a head that starts again is elsewhere.
+        TW_ASSIGN(const RunContact now, find_run(run));
+        return ask_head(now, request, std::chrono::steady_clock::now() + kLimit);
       },
       RunView(run),
       json      ? Console::Format::kJson
