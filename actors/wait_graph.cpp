@@ -148,8 +148,14 @@ std::vector<std::string> lines_of(const WaitChain& chain) {
     }
     lines.push_back(std::move(line));
   }
-  if (chain.end == WaitChain::End::kCycle)
-    lines.push_back("these wait for each other: nobody will go on");
+  if (chain.end == WaitChain::End::kCycle) {
+    // A message that is on its way may end what has just begun.
+    double youngest = chain.links.back().wait->since_seconds;
+    for (const WaitLink& link : chain.links)
+      youngest = std::min(youngest, link.wait->since_seconds);
+    lines.push_back("these wait for each other, all of them for " + seconds_text(youngest) +
+                    ": if that lasts, nobody will go on");
+  }
   if (chain.end == WaitChain::End::kOutside) lines.push_back(chain.note);
   return lines;
 }

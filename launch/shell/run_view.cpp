@@ -164,13 +164,15 @@ Result<std::string> RunView::log(const std::string& node, size_t lines) const {
     for (const std::string& name : known) all += (all.empty() ? "" : ", ") + name;
     return bad_input("there is no log of " + node + "; there are: " + all);
   }
-  std::ifstream file(root_ / "logs" / (node + ".log"), std::ios::binary | std::ios::ate);
+  const fs::path path = root_ / "logs" / (node + ".log");
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) return io_error(path.string() + ": cannot be opened");
   const std::streamoff size = file.tellg();
   const std::streamoff from = std::max<std::streamoff>(0, size - kLogTail);
   file.seekg(from);
   std::string text(static_cast<size_t>(size - from), 0);
   file.read(text.data(), size - from);
-  if (!file) return io_error((root_ / "logs" / (node + ".log")).string() + ": cannot be read");
+  if (!file) return io_error(path.string() + ": cannot be read");
   size_t begin = text.size();
   if (begin > 0 && text.back() == '\n') --begin;
   for (size_t found = 0; begin > 0; --begin) {

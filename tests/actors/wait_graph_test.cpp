@@ -99,7 +99,8 @@ TEST_CASE("actors that wait for each other are a cycle, told once and without wh
                      actor("c", "idle", {{"b", "x", 1, 9}}),
                      actor("d", "idle", {{"d", "itself", 1, 9}})})});
   CHECK(why(graph, "a").end == WaitChain::End::kCycle);
-  CHECK(lines_of(why(graph, "a")).back() == "these wait for each other: nobody will go on");
+  CHECK(lines_of(why(graph, "a")).back() ==
+        "these wait for each other, all of them for 1.0 s: if that lasts, nobody will go on");
   const auto cycles = graph.cycles();
   REQUIRE(cycles.size() == 2);
   CHECK(path(cycles[0]) == Strings{"head/b", "head/c"});
