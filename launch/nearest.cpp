@@ -31,4 +31,9 @@ std::string nearest_of(const std::string& name, const std::vector<std::string>& 
   return nearest;
 }
 
+std::string did_you_mean(const std::string& name, const std::vector<std::string>& candidates) {
+  const std::string near = nearest_of(name, candidates);
+  return near.empty() ? "" : "; did you mean " + near + "?";
+}
+
 }  // namespace tracewise

@@ -14,4 +14,7 @@ size_t edit_distance(const std::string& a, const std::string& b);
 // else empty. The first of equally near ones.
 std::string nearest_of(const std::string& name, const std::vector<std::string>& candidates);
 
+// That candidate as a question at the end of a refusal: "; did you mean beta?".
+std::string did_you_mean(const std::string& name, const std::vector<std::string>& candidates);
+
 }  // namespace tracewise

@@ -101,11 +101,6 @@ Result<std::vector<std::string>> shell_words(const std::string& line) {
   return words;
 }
 
-std::string did_you_mean(const std::string& name, const std::vector<std::string>& known) {
-  const std::string near = nearest_of(name, known);
-  return near.empty() ? "" : "; did you mean " + near + "?";
-}
-
 Result<std::optional<Watch>> watch_of(const std::string& line) {
   TW_ASSIGN(const auto words, shell_words(line));
   if (words.empty() || words[0] != "watch") return std::optional<Watch>();

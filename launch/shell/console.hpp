@@ -23,9 +23,6 @@ struct Watch {
 // Nothing: the line asks for something else. kBadInput: no command behind it, or an odd interval.
 [[nodiscard]] Result<std::optional<Watch>> watch_of(const std::string& line);
 
-// The nearest of `known`, as a question at the end of a refusal; empty where none is near.
-std::string did_you_mean(const std::string& name, const std::vector<std::string>& known);
-
 class Console {
  public:
   // Asks the run's head; blocks for as long as it has a deadline for.

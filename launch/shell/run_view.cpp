@@ -16,11 +16,6 @@ namespace {
 
 constexpr std::streamoff kLogTail = 256 << 10;  // bytes of a log that are looked at
 
-std::string did_you_mean(const std::string& name, const std::vector<std::string>& known) {
-  const std::string near = nearest_of(name, known);
-  return near.empty() ? "" : "; did you mean " + near + "?";
-}
-
 Result<std::unique_ptr<Database>> open_database(const fs::path& root) {
   std::error_code failure;
   if (!fs::exists(root / "run.db", failure))
