@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "actors/ask.hpp"
 #include "actors/shell.hpp"
 
 namespace tracewise {
@@ -13,13 +14,13 @@ namespace {
 // Of each actor that is asked; one that writes to a slow disk may take a while.
 constexpr std::chrono::seconds kActorLimit{2};
 
-// What `actor` answers to `message`.
+// What `actor`, which waits name `who`, answers to `message`.
 template <class Reply, class Actor, class... Ts>
-Result<Reply> ask_actor(caf::actor_system& system, const Actor& actor, const Ts&... message) {
+Result<Reply> answer_of(caf::actor_system& system, std::string_view who, const Actor& actor,
+                        const Ts&... message) {
   Result<Reply> reply = Error{ErrorClass::kDeadline, "the run is busy or ending: ask again"};
-  caf::scoped_actor self(system);
-  self->request(actor, kActorLimit, message...)
-      .receive([&](Reply& got) { reply = std::move(got); }, [](const caf::error&) {});
+  const auto take = [&](Reply& got) { reply = std::move(got); };
+  (void)ask_actor(system, {"an answer", who, kActorLimit}, take, actor, message...);
   return reply;
 }
 
@@ -48,18 +49,18 @@ Result<void> ControlDesk::drain(const std::string& node) const {
   if (node == head_.name)
     return bad_input("the head cannot be drained; a signal to its launcher stops the run");
   TW_ASSIGN(const Outcome outcome,
-            ask_actor<Outcome>(*system_, supervisor_, drain_atom::value, node));
+            answer_of<Outcome>(*system_, "supervisor", supervisor_, drain_atom::value, node));
   if (!outcome.ok) return to_error(outcome);
   return {};
 }
 
 ControlAnswer ControlDesk::nodes() const {
-  TW_ASSIGN(auto nodes,
-            ask_actor<std::vector<NodeStatus>>(*system_, supervisor_, status_atom::value));
+  TW_ASSIGN(auto nodes, answer_of<std::vector<NodeStatus>>(*system_, "supervisor", supervisor_,
+                                                           status_atom::value));
   nodes.front().node = head_.name;
   nodes.front().host = head_.host;
-  TW_ASSIGN(const auto work,
-            ask_actor<std::vector<SeatWork>>(*system_, coordinator_, status_atom::value));
+  TW_ASSIGN(const auto work, answer_of<std::vector<SeatWork>>(*system_, "coordinator", coordinator_,
+                                                              status_atom::value));
   std::map<Seat, SeatWork> by_seat;
   for (const SeatWork& of_seat : work) by_seat[of_seat.seat] = of_seat;
   for (NodeStatus& node : nodes) {
@@ -73,8 +74,8 @@ ControlAnswer ControlDesk::nodes() const {
 // All inspectors are asked at once, so that nodes that are silent cost one limit together.
 ControlAnswer ControlDesk::actors() const {
   TW_ASSIGN(auto nodes, this->nodes());
-  TW_ASSIGN(const auto others,
-            ask_actor<std::vector<NodeInspector>>(*system_, supervisor_, inspect_atom::value));
+  TW_ASSIGN(const auto others, answer_of<std::vector<NodeInspector>>(
+                                   *system_, "supervisor", supervisor_, inspect_atom::value));
   std::map<std::string, InspectorActor> inspectors = {{head_.name, inspector_}};
   for (const NodeInspector& other : others) inspectors[other.node] = other.actor;
   caf::scoped_actor self(*system_);
@@ -84,6 +85,8 @@ ControlAnswer ControlDesk::actors() const {
     if (const auto found = inspectors.find(node.node); found != inspectors.end())
       asked.emplace_back(&node, self->request(found->second, kActorLimit, status_atom::value));
   }
+  const Wait wait("their answers", "the inspectors",
+                  std::chrono::steady_clock::now() + kActorLimit);
   for (auto& [node, answer] : asked) {
     answer.receive([&](std::vector<ActorStatus>& actors) { node->actors = std::move(actors); },
                    [&](const caf::error&) {

@@ -111,6 +111,7 @@ void CoordinatorShell::save(SaveRequest save_request) {
           [this](const SaveReply& reply) {
             entry().end_wait("checkpoint");
             if (!reply.outcome.ok) return fail(to_error(reply.outcome));
+            services().note(EventKind::kCheckpoint, own_name(), "checkpoint " + reply.folder);
             run(control_->on_saved(reply.step, reply.folder, now()));
           },
           [this, limit](caf::error& error) {

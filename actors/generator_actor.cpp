@@ -19,9 +19,6 @@ constexpr std::chrono::milliseconds kGather{20};
 // Engine steps in a row while no message waits.
 constexpr int kStepsPerTick = 16;
 
-// Whom a fetch waits for: no actor, threads that serve at the learner's nodes.
-constexpr const char* kSender = "the weights' sender";
-
 std::string version_name(uint64_t version) { return "weights version " + std::to_string(version); }
 
 }  // namespace
@@ -98,7 +95,7 @@ Outcome GeneratorShell::start() {
   engine_ = std::move(engine).value();
   // Actor and engine outlive the fetcher, see let_go().
   fetcher_ = std::make_unique<WeightsFetcher>(
-      setup_.receiver,
+      fetcher_name(), setup_.receiver,
       [engine = engine_.get()](const WeightsBuffer& buffer) {
         return engine->prepare(std::make_shared<const Weights>(buffer.manifest, buffer.bytes));
       },
@@ -181,7 +178,7 @@ caf::result<WeightsDelivered> GeneratorShell::want_weights(WeightsReady ready) {
   }
   const TimePoint until = now() + std::chrono::milliseconds(setup_.options.deadlines.weights_ms);
   announced_.push_back({manifest, now(), make_response_promise<WeightsDelivered>()});
-  entry().begin_wait(version_name(manifest.version), kSender, now(), until);
+  entry().begin_wait(version_name(manifest.version), fetcher_name(), now(), until);
   fetcher_->want(std::move(ready), until);
   return announced_.back().promise;
 }

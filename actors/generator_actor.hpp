@@ -37,6 +37,7 @@ class GeneratorShell final : public Shell<GeneratorActor> {
   void let_go() override;
 
  private:
+  std::string fetcher_name() const { return "weights fetcher of " + own_name(); }
   struct Lane {  // to one tracer
     uint32_t credit = 0;
     std::deque<Rollout> waiting;

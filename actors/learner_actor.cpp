@@ -59,12 +59,15 @@ LearnerShell::behavior_type LearnerShell::make_behavior() {
         seen();
         clock_ = TrainClock(seconds);
         if (running) clock_.start(now());
+        await_groups();
       },
       [this](SaveRequest& request) {
         seen();
+        end_groups_wait();
         set_state("writing a checkpoint");
         SaveReply reply = save(std::move(request));
         set_state("idle");
+        await_groups();
         return reply;
       },
       [this](tick_atom) {
@@ -142,6 +145,7 @@ void LearnerShell::take(std::vector<GroupParcel> parcels) {
          std::move(logged));
   }
   refuse(std::move(refused));
+  await_groups();
   schedule();
 }
 
@@ -163,7 +167,22 @@ void LearnerShell::schedule() {
     send(self(), tick_atom::value);
 }
 
+void LearnerShell::end_groups_wait() {
+  if (!groups_wait_.empty()) entry().end_wait(std::exchange(groups_wait_, {}));
+}
+
+// While groups are trained on, those of the next batch are the coordinator's to bring.
+void LearnerShell::await_groups() {
+  end_groups_wait();
+  if (!clock_.running() || has_batch()) return;
+  groups_wait_ = "groups, " + std::to_string(buffer_.size()) + " of its next batch are here";
+  const Deadlines& deadlines = setup_.options.deadlines;
+  const auto limit = setup_.options.max_attempts * std::chrono::milliseconds(deadlines.group_ms);
+  entry().begin_wait(groups_wait_, "coordinator", now(), now() + limit);
+}
+
 void LearnerShell::train() {
+  end_groups_wait();
   set_state("training");
   std::vector<SampleGroup> batch = buffer_.take();
   Commit commit;
@@ -198,6 +217,7 @@ void LearnerShell::train() {
   send(peers_.coordinator, std::move(commit));
   refuse(buffer_.drop_stale(version_));
   set_state("idle");
+  await_groups();
   schedule();
 }
 

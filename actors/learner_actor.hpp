@@ -60,6 +60,8 @@ class LearnerShell final : public Shell<LearnerActor> {
   SaveReply save(SaveRequest request);
   bool has_batch() const;
   void schedule();
+  void await_groups();
+  void end_groups_wait();
 
   // With the other ranks (learner_ranks.cpp).
   Result<std::unique_ptr<Trainer>> meet_ranks();
@@ -93,6 +95,7 @@ class LearnerShell final : public Shell<LearnerActor> {
   std::map<uint32_t, std::string> transports_;     // what last carried weights to each generator
   std::map<std::string, uint64_t> bytes_by_node_;  // that doors gave since the last commit
   bool ticking_ = false;
+  std::string groups_wait_;  // as the wait for groups is called; empty: there is none
 };
 
 }  // namespace tracewise

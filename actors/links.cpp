@@ -10,13 +10,13 @@
 #include <caf/io/network/interfaces.hpp>
 #include <caf/io/network/stream_impl.hpp>
 #include <caf/io/scribe.hpp>
-#include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
-#include <condition_variable>
 #include <map>
 #include <mutex>
 #include <set>
 #include <utility>
+
+#include "actors/ask.hpp"
 
 namespace tracewise {
 namespace {
@@ -49,7 +49,9 @@ class OpenSockets {
   }
   bool wait_empty(std::chrono::steady_clock::time_point until) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_until(lock, until, [this] { return by_peer_.empty(); });
+    return Wait("their leave", "the nodes of the run", until).on(changed_, lock, [this] {
+      return by_peer_.empty();
+    });
   }
   void cut(const std::string& peer) {
     const std::lock_guard lock(mutex_);
@@ -69,7 +71,7 @@ class OpenSockets {
 
  private:
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  Condition changed_;
   std::map<std::string, std::set<int>> by_peer_;
   std::set<std::string> parted_;
 };
@@ -201,16 +203,15 @@ class Links::Impl {
                                deadline - std::chrono::steady_clock::now());
     Result<caf::strong_actor_ptr> front =
         io_error("the connection with node " + peer + " ended before it could be used");
-    caf::scoped_actor self(system_);
-    self->request(broker_, std::chrono::duration_cast<std::chrono::milliseconds>(left),
-                  caf::connect_atom::value, adopt(std::move(stream)), kFrontPort)
-        .receive(
-            [&](const caf::node_id&, const caf::strong_actor_ptr& actor,
-                const std::set<std::string>&) { front = actor; },
-            [&](const caf::error& error) {
-              if (error != caf::sec::request_timeout) return;
-              front = Error{ErrorClass::kDeadline, "node " + peer + " did not say its first words"};
-            });
+    const auto asked = ask_actor(
+        system_,
+        {"its first words", peer, std::chrono::duration_cast<std::chrono::milliseconds>(left)},
+        [&](const caf::node_id&, const caf::strong_actor_ptr& actor, const std::set<std::string>&) {
+          front = actor;
+        },
+        broker_, caf::connect_atom::value, adopt(std::move(stream)), kFrontPort);
+    if (!asked.ok() && asked.error().error_class == ErrorClass::kDeadline)
+      front = Error{ErrorClass::kDeadline, "node " + peer + " did not say its first words"};
     return front;
   }
 

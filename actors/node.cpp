@@ -14,6 +14,7 @@
 #include "actors/gateway.hpp"
 #include "actors/inspector_actor.hpp"
 #include "actors/learner_actor.hpp"
+#include "actors/monitor_actor.hpp"
 #include "actors/node_config.hpp"
 #include "actors/own_rank.hpp"
 #include "actors/rank_store_actor.hpp"
@@ -92,6 +93,7 @@ class Node {
       [this](auto peers) { return gateway_->make_tunnel(std::move(peers)); });
   SupervisorActor supervisor_;
   InspectorActor inspector_;
+  MonitorActor monitor_;
   RankStoreActor rank_store_;  // of a learner of several ranks
   CoordinatorActor coordinator_;
   RunSummary found_;                      // of a run that is stopped while it starts
@@ -107,7 +109,8 @@ Result<void> Node::open_door() {
     return {};
   }
   if (head_->takes_nodes) return gateway.error();
-  services_->tell("nobody can look into this run: " + gateway.error().message);
+  services_->tell(EventKind::kRun, "node",
+                  "nobody can look into this run: " + gateway.error().message);
   head_.reset();
   return {};
 }
@@ -115,12 +118,13 @@ Result<void> Node::open_door() {
 // In the thread that answers operators.
 void Node::stop_for_operator() {
   if (stop_asked_.exchange(true)) return;
-  services_->tell("the operator asked the run to stop");
+  services_->tell(EventKind::kOperator, "operator", "the operator asked the run to stop");
   services_->inbox.wake();
 }
 
 Result<void> Node::open(bool resume) {
   TW_ASSIGN(services_->log, NodeLog::open(folder_->logs() / "node.log"));
+  TW_ASSIGN(services_->events, EventLog::open(folder_->events()));
   TW_TRY(open_door());
   if (takes_nodes()) {
     TW_ASSIGN(auto others, gateway_->make_sender(head_->ranks_serve_weights));
@@ -129,10 +133,11 @@ Result<void> Node::open(bool resume) {
   TW_ASSIGN(books_, RunBooks::open(*folder_, resume, options_, parts_->prompts, wall_time()));
   books_->save_outputs_with(parts_->save_outputs);
   for (const std::string& skipped : books_->start().skipped) {
-    services_->tell("a broken checkpoint was passed over and set aside as *.broken: " + skipped);
+    services_->tell(EventKind::kRun, "node",
+                    "a broken checkpoint was passed over and set aside as *.broken: " + skipped);
   }
   const RunStart& start = books_->start();
-  if (resume) services_->tell(resumed(start));
+  if (resume) services_->tell(EventKind::kRun, "node", resumed(start));
   found_.interrupted = true;
   found_.step = start.state.step;
   found_.version = start.state.version;
@@ -192,6 +197,9 @@ void Node::spawn() {
   supervisor_ =
       system.spawn<SupervisorShell>(context("supervisor", "supervisor"), supervisor_setup());
   inspector_ = system.spawn<InspectorShell>(context("inspector", "inspector"));
+  monitor_ = system.spawn<MonitorShell>(
+      context("monitor", "monitor"),
+      MonitorSetup{supervisor_, gateway_ ? gateway_->address().name : "head"});
   coordinator_ = system.spawn<CoordinatorShell, caf::detached>(
       context("coordinator", "coordinator"),
       CoordinatorSetup{parts_, books_, options_, wall_time()});
@@ -237,10 +245,12 @@ bool Node::shut_down(bool over, const std::string& why) {
   sender_->abort(UINT64_MAX - 1);
   caf::anon_send(supervisor_, stop_atom::value, over, why);
   caf::anon_send_exit(inspector_, caf::exit_reason::user_shutdown);
+  caf::anon_send_exit(monitor_, caf::exit_reason::user_shutdown);
   if (rank_store_) caf::anon_send_exit(rank_store_, caf::exit_reason::user_shutdown);
   if (gateway_) gateway_->withdraw();
   supervisor_ = SupervisorActor{};
   inspector_ = InspectorActor{};
+  monitor_ = MonitorActor{};
   rank_store_ = RankStoreActor{};
   coordinator_ = CoordinatorActor{};
   const auto limit = std::chrono::milliseconds(options_.deadlines.exit_ms);
@@ -262,7 +272,14 @@ bool Node::shut_down(bool over, const std::string& why) {
 Result<RunSummary> Node::run(std::stop_token stop) {
   const Result<void> opened = open_to_others();
   Result<RunSummary> end = opened.ok() ? wait(std::move(stop)) : Result<RunSummary>(opened.error());
-  if (!end.ok()) services_->log->warn("the run ends: " + end.error().message);
+  if (end.ok()) {
+    services_->note(EventKind::kRun, "node",
+                    end->interrupted ? "the run was stopped at step " + std::to_string(end->step)
+                                     : "the run is complete at step " + std::to_string(end->step));
+  } else {
+    services_->log->warn("the run ends: " + end.error().message);
+    services_->events->add(EventKind::kRun, "node", "the run ends: " + end.error().message);
+  }
   std::string stuck;
   if (!shut_down(end.ok(), end.ok() ? "the run is over" : end.error().message)) {
     for (const ActorStatus& actor : services_->registry.status(SteadyClock::now())) {

@@ -1,6 +1,7 @@
 #include "actors/node_registry.hpp"
 
 #include <cstdio>
+#include <utility>
 
 namespace tracewise {
 namespace {
@@ -30,26 +31,15 @@ void RegistryEntry::handled(uint64_t mailbox) {
   ++handled_;
 }
 
-void RegistryEntry::begin_wait(const std::string& what, const std::string& who, TimePoint now,
-                               TimePoint until) {
-  const std::lock_guard lock(mutex_);
-  waits_[what] = {who, now, until};
-}
-
-void RegistryEntry::end_wait(const std::string& what) {
-  const std::lock_guard lock(mutex_);
-  waits_.erase(what);
-}
-
 ActorStatus RegistryEntry::status(TimePoint now) const {
   const std::lock_guard lock(mutex_);
-  ActorStatus status{name_,    role_,    state_, seconds_between(state_since_, now),
-                     mailbox_, handled_, {}};
-  for (const auto& [what, wait] : waits_) {
-    status.waits.push_back(
-        {wait.who, what, seconds_between(wait.since, now), seconds_between(now, wait.until)});
-  }
-  return status;
+  return {name_,
+          role_,
+          state_,
+          seconds_between(state_since_, now),
+          mailbox_,
+          handled_,
+          waits_->status(now)};
 }
 
 std::shared_ptr<RegistryEntry> NodeRegistry::enlist(const std::string& name,
@@ -66,6 +56,13 @@ std::vector<ActorStatus> NodeRegistry::status(RegistryEntry::TimePoint now) cons
   std::vector<ActorStatus> statuses;
   for (const auto& [name, weak] : entries_) {
     if (const auto entry = weak.lock()) statuses.push_back(entry->status(now));
+  }
+  for (ThreadStatus& thread : thread_status(now)) {
+    ActorStatus& status = statuses.emplace_back();
+    status.name = std::move(thread.name);
+    status.role = "thread";
+    status.state = thread.waits.empty() ? "working" : "waiting";
+    status.waits = std::move(thread.waits);
   }
   return statuses;
 }

@@ -12,16 +12,9 @@
 #include <string_view>
 #include <vector>
 
-namespace tracewise {
+#include "messages/waits.hpp"
 
-// Ages and times left are in seconds, so that a status means the same on another machine.
-struct WaitStatus {
-  std::string who;           // name of the actor that is waited for
-  std::string what;          // "weights version 5"
-  double since_seconds = 0;  // ago
-  double left_seconds = 0;   // until the deadline; negative: it has passed
-  bool operator==(const WaitStatus&) const = default;
-};
+namespace tracewise {
 
 struct ActorStatus {
   std::string name;          // "generator 1"
@@ -48,18 +41,17 @@ class RegistryEntry {
   void set_state(std::string_view state, TimePoint now);
   void handled(uint64_t mailbox);
 
-  // Waits are named by `what`; beginning one anew restarts it.
-  void begin_wait(const std::string& what, const std::string& who, TimePoint now, TimePoint until);
-  void end_wait(const std::string& what);
+  // See Waits: what the actor waits for while it goes on.
+  void begin_wait(std::string_view what, std::string_view who, TimePoint since, TimePoint until) {
+    waits_->begin(what, who, since, until);
+  }
+  void end_wait(std::string_view what) { waits_->end(what); }
+  // For a WaitsScope around the actor's handlers: there it waits and does not go on.
+  const std::shared_ptr<Waits>& waits() const { return waits_; }
 
   ActorStatus status(TimePoint now) const;
 
  private:
-  struct Wait {
-    std::string who;
-    TimePoint since;
-    TimePoint until;
-  };
   const std::string name_;
   const std::string role_;
   mutable std::mutex mutex_;
@@ -67,7 +59,7 @@ class RegistryEntry {
   TimePoint state_since_;
   uint64_t mailbox_ = 0;
   uint64_t handled_ = 0;
-  std::map<std::string, Wait> waits_;
+  const std::shared_ptr<Waits> waits_ = std::make_shared<Waits>();  // shared with the scopes
 };
 
 // Thread-safe.
@@ -78,7 +70,8 @@ class NodeRegistry {
   std::shared_ptr<RegistryEntry> enlist(const std::string& name, const std::string& role,
                                         RegistryEntry::TimePoint now);
 
-  // By name.
+  // The actors by name, then the threads of the process that do something (thread_status()), as
+  // actors of the role "thread".
   std::vector<ActorStatus> status(RegistryEntry::TimePoint now) const;
 
   // "generator 1: decoding for 12 s, waits for learner (weights version 5) for 3 s", for error

@@ -5,6 +5,8 @@
 
 #include <utility>
 
+#include "messages/waits.hpp"
+
 namespace tracewise {
 
 struct NodeLog::Impl {
@@ -62,7 +64,9 @@ void NodeInbox::wake() {
 std::optional<Result<RunSummary>> NodeInbox::wait(std::chrono::steady_clock::time_point until,
                                                   std::optional<Progress>* progress) {
   std::unique_lock lock(mutex_);
-  changed_.wait_until(lock, until, [this] { return end_ || progress_ || woken_; });
+  Wait("news of the run", "the run", until).on(changed_, lock, [this] {
+    return end_ || progress_ || woken_;
+  });
   woken_ = false;
   *progress = std::exchange(progress_, std::nullopt);
   return end_;
@@ -81,12 +85,20 @@ void ExitGate::leave() {
 
 bool ExitGate::wait_empty(std::chrono::steady_clock::time_point until) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_until(lock, until, [this] { return inside_ == 0; });
+  return Wait("the end of the actors", "the node", until).on(changed_, lock, [this] {
+    return inside_ == 0;
+  });
 }
 
-void NodeServices::tell(const std::string& line) {
+void NodeServices::tell(EventKind kind, std::string_view who, const std::string& line) {
   log->warn(line);
   if (on_event) on_event(line);
+  if (events) events->add(kind, who, line);
+}
+
+void NodeServices::note(EventKind kind, std::string_view who, const std::string& line) {
+  log->info(std::string(who) + ": " + line);
+  if (events) events->add(kind, who, line);
 }
 
 }  // namespace tracewise

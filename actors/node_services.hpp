@@ -3,7 +3,6 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -13,10 +12,12 @@
 #include <string>
 #include <string_view>
 
+#include "actors/event_log.hpp"
 #include "actors/node_registry.hpp"
 #include "actors/progress.hpp"
 #include "actors/run_control.hpp"
 #include "messages/result.hpp"
+#include "messages/waits.hpp"
 
 namespace tracewise {
 
@@ -52,7 +53,7 @@ class NodeInbox {
 
  private:
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  Condition changed_;
   std::optional<Result<RunSummary>> end_;
   std::optional<Progress> progress_;
   bool ready_ = false;
@@ -68,7 +69,7 @@ class ExitGate {
 
  private:
   std::mutex mutex_;
-  std::condition_variable changed_;
+  Condition changed_;
   int inside_ = 0;
 };
 
@@ -78,11 +79,14 @@ struct NodeServices {
   NodeRegistry registry;
   NodeInbox inbox;
   ExitGate gate;
+  std::unique_ptr<EventLog> events;                       // of the run; on the head alone
   std::shared_ptr<NodeLog> log;                           // shared with whoever else writes to it
   std::function<void(const std::string& line)> on_event;  // any thread may call; may be empty
 
-  // What whoever watches the run ought to see, in the log too.
-  void tell(const std::string& line);
+  // What `who` did or found, for the run's events and the log: tell() what whoever watches the run
+  // ought to see now.
+  void tell(EventKind kind, std::string_view who, const std::string& line);
+  void note(EventKind kind, std::string_view who, const std::string& line);
 };
 
 }  // namespace tracewise

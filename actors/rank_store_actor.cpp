@@ -1,8 +1,8 @@
 #include "actors/rank_store_actor.hpp"
 
-#include <caf/scoped_actor.hpp>
 #include <optional>
-#include <thread>
+
+#include "actors/ask.hpp"
 
 namespace tracewise {
 namespace {
@@ -35,34 +35,30 @@ RankStoreShell::behavior_type RankStoreShell::make_behavior() {
 }
 
 Result<void> MessageRankStore::set(const std::string& key, const std::string& value) {
-  Result<void> done = head_is_gone(key);
-  caf::scoped_actor self(system_);
-  self->request(store_, kAnswer, put_atom::value, key, value)
-      .receive(
-          [&](const Outcome& outcome) {
-            done = outcome.ok ? Result<void>() : Result<void>(to_error(outcome));
-          },
-          [](const caf::error&) {});
-  return done;
+  Outcome outcome;
+  const auto asked = ask_actor(
+      system_, {key, "rank store", kAnswer}, [&](Outcome& got) { outcome = std::move(got); },
+      store_, put_atom::value, key, value);
+  if (!asked.ok()) return head_is_gone(key);
+  if (!outcome.ok) return to_error(outcome);
+  return {};
 }
 
 Result<std::string> MessageRankStore::get(const std::string& key, TimePoint deadline) {
-  caf::scoped_actor self(system_);
+  const Wait wait(key, "the other ranks", deadline);
   while (!stop_.stop_requested()) {
     std::optional<std::string> value;
-    bool answered = false;
-    self->request(store_, kAnswer, get_atom::value, key)
-        .receive(
-            [&](bool there, std::string& text) {
-              answered = true;
-              if (there) value = std::move(text);
-            },
-            [](const caf::error&) {});
+    const auto asked = ask_actor(
+        system_, {key, "rank store", kAnswer},
+        [&](bool there, std::string& text) {
+          if (there) value = std::move(text);
+        },
+        store_, get_atom::value, key);
     if (value) return std::move(*value);
-    if (!answered) return head_is_gone(key);
+    if (!asked.ok()) return head_is_gone(key);
     if (std::chrono::steady_clock::now() + kPause >= deadline)
       return Error{ErrorClass::kDeadline, "no rank of the learner set '" + key + "'"};
-    std::this_thread::sleep_for(kPause);
+    Wait("another look", "itself", std::chrono::steady_clock::now() + kPause).sleep();
   }
   return Error{ErrorClass::kCancelled, "the wait for '" + key + "' of the ranks was ended"};
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <caf/exit_reason.hpp>
+#include <caf/resumable.hpp>
 #include <caf/typed_event_based_actor.hpp>
 #include <chrono>
 #include <exception>
@@ -46,6 +47,14 @@ class Shell : public Handle::base {
   }
 
   const char* name() const override { return context_.role.c_str(); }
+
+  // What a handler waits for is this actor's wait.
+  caf::resumable::resume_result resume(caf::execution_unit* unit, size_t most) override {
+    const WaitsScope scope(entry_ == nullptr ? nullptr : entry_->waits());
+    if (this->getf(caf::abstract_actor::is_detached_flag) && !std::exchange(named_, true))
+      name_this_thread(context_.name);
+    return Handle::base::resume(unit, most);
+  }
 
   // Only now is the actor gone: CAF may refer to it a while after its end, by a tick that is due
   // later, say, and an actor system must not be destroyed meanwhile.
@@ -120,6 +129,7 @@ class Shell : public Handle::base {
 
   ShellContext context_;
   std::shared_ptr<RegistryEntry> entry_;  // shared with the registry, which shows it
+  bool named_ = false;                    // its thread, where it has one of its own
 };
 
 inline Outcome to_outcome(const Result<void>& result) {

@@ -250,6 +250,9 @@ using SupervisorActor = caf::typed_actor<
     // run is over, or may be resumed by another head, and why.
     caf::reacts_to<stop_atom, bool, std::string>>;
 
+// --- monitor: on the head; finds what stalls the run
+using MonitorActor = caf::typed_actor<caf::reacts_to<tick_atom>>;
+
 // --- inspector: one a node
 using InspectorActor =
     caf::typed_actor<caf::replies_to<status_atom>::with<std::vector<ActorStatus>>>;

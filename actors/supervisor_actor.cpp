@@ -72,6 +72,7 @@ SupervisorShell::behavior_type SupervisorShell::make_behavior() {
         seen();
         last_words_[name] = {static_cast<ErrorClass>(error_class), message};
         services().log->warn(name + ": " + message);
+        if (services().events) services().events->add(EventKind::kActor, name, message);
       },
       [this](lost_atom, const Seat& seat, const std::string& reason) {
         seen();
@@ -313,8 +314,9 @@ void SupervisorShell::on_down(const caf::down_msg& down) {
     return end_run({reason.error_class, who.name + ": " + reason.message});
   }
   --restarts_left_;
-  services().tell(who.name + " is replaced, " + std::to_string(restarts_left_) +
-                  " restarts are left");
+  services().tell(
+      EventKind::kActor, "supervisor",
+      who.name + " is replaced, " + std::to_string(restarts_left_) + " restarts are left");
   lose(*who.seat, reason.message, true);
   const auto node = nodes_.find(who.node);
   if (node != nodes_.end() && node->second.drained) return let_go_if_drained(who.node);

@@ -60,7 +60,7 @@ void SupervisorShell::node_ready(NodeOffer offer) {
     send(offer.agent, stop_atom::value, false, "it was not expected any more");
     return;
   }
-  services().log->info("node " + node + " is ready");
+  services().note(EventKind::kNode, "supervisor", "node " + node + " is ready");
   watch(offer.agent, "the agent of node " + node, node);
   const SeatCounts seats = offer.seats;
   nodes_[node] = {std::move(offer), {}};
@@ -74,7 +74,8 @@ void SupervisorShell::node_ready(NodeOffer offer) {
 
 void SupervisorShell::apply(const Membership::Change& change) {
   const std::string what = "node " + change.node + " is " + to_string(change.state);
-  services().tell(change.reason.empty() ? what : what + ": " + change.reason);
+  services().tell(EventKind::kNode, "supervisor",
+                  change.reason.empty() ? what : what + ": " + change.reason);
   if (change.state == NodeState::kLost) lose_node(change.node, change.reason);
   if (change.state == NodeState::kLeft) lose_node(change.node, "it left the run");
 }
@@ -86,7 +87,7 @@ void SupervisorShell::lose_node(const std::string& node, const std::string& reas
     return;
   }
   if (const auto change = membership_.lose(node, reason))
-    services().tell("node " + node + " is lost: " + reason);
+    services().tell(EventKind::kNode, "supervisor", "node " + node + " is lost: " + reason);
   part_with(node, reason, false);
   setup_.cut(node);
   // Before the run has begun, the node is still waited for.
@@ -120,7 +121,7 @@ Outcome SupervisorShell::drain(const std::string& node) {
     return refuse("node " + node + " has the last " + role +
                   " of the run: without it the run would stand still; let another node join first");
   }
-  services().tell("node " + node + " is drained");
+  services().tell(EventKind::kNode, "supervisor", "node " + node + " is drained");
   found->second.drained.emplace();
   const auto& seats = found->second.seats;
   send(peers_.coordinator, drain_atom::value, std::vector<Seat>(seats.begin(), seats.end()));
@@ -161,7 +162,7 @@ void SupervisorShell::let_go_if_drained(const std::string& node) {
   if (stopping_ || !std::ranges::includes(*leaving.drained, leaving.seats)) return;
   const std::string reason = "it was drained";
   (void)membership_.leave(node, reason);
-  services().tell("node " + node + " has left: " + reason);
+  services().tell(EventKind::kNode, "supervisor", "node " + node + " has left: " + reason);
   part_with(node, reason, true);
   dismissed_[node] = now() + std::chrono::milliseconds(setup_.membership.lost_ms);
 }

@@ -73,7 +73,7 @@ Outcome TracerShell::start() {
   tracer_ = std::move(tracer).value();
   if (const uint32_t threads = tracer_->limits().calls; threads > 0) {
     threads_ = std::make_unique<WorkThreads<TracerOutput::Done>>(
-        threads, [self = self()] { caf::anon_send(self, wake_atom::value); });
+        verifier_name(), threads, [self = self()] { caf::anon_send(self, wake_atom::value); });
   }
   set_state("idle");
   return {};
@@ -187,7 +187,7 @@ void TracerShell::expire() {
 
 void TracerShell::schedule() {
   if (working_ > 0)
-    entry().begin_wait("verdicts", "the verifier", verdict_since_,
+    entry().begin_wait("verdicts", verifier_name(), verdict_since_,
                        verdict_since_ + tracer_->limits().longest);
   if (deadlines_.empty()) {
     entry().end_wait("values");

@@ -31,6 +31,7 @@ class TracerShell final : public Shell<TracerActor> {
   void let_go() override;
 
  private:
+  std::string verifier_name() const { return "verifier of " + own_name(); }
   using RolloutKey = std::pair<GroupKey, uint32_t>;  // and its sample
   struct Lane {                                      // to one builder
     uint32_t credit = 0;

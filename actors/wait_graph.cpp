@@ -67,7 +67,26 @@ std::optional<WaitLink> WaitGraph::awaited(const WaitLink& by) const {
   const auto here = std::ranges::find(found, by.node, &WaitLink::node);
   if (here != found.end()) return *here;
   if (found.size() == 1) return found.front();
-  return {};
+  return busiest_thread(by);
+}
+
+// "verifier of tracer 0" is threads, "verifier of tracer 0 1" and so on: the one that has waited
+// longest.
+std::optional<WaitLink> WaitGraph::busiest_thread(const WaitLink& by) const {
+  std::optional<WaitLink> longest;
+  double longest_seconds = -1;
+  for (const NodeStatus& node : nodes_) {
+    if (node.node != by.node) continue;
+    for (const ActorStatus& thread : node.actors) {
+      if (thread.role != "thread" || !thread.name.starts_with(by.wait->who + " ")) continue;
+      double seconds = 0;
+      for (const WaitStatus& wait : thread.waits) seconds = std::max(seconds, wait.since_seconds);
+      if (seconds <= longest_seconds) continue;
+      longest_seconds = seconds;
+      longest = WaitLink{node.node, thread, {}};
+    }
+  }
+  return longest;
 }
 
 std::string WaitGraph::note_of(const std::string& who) const {

@@ -51,6 +51,7 @@ class WaitGraph {
 
  private:
   std::optional<WaitLink> awaited(const WaitLink& by) const;
+  std::optional<WaitLink> busiest_thread(const WaitLink& by) const;
   std::string note_of(const std::string& who) const;
 
   std::vector<NodeStatus> nodes_;

@@ -2,11 +2,28 @@
 
 #include <utility>
 
-namespace tracewise {
+#include "messages/waits.hpp"
 
-WeightsFetcher::WeightsFetcher(std::shared_ptr<WeightsReceiver> receiver, Prepare prepare,
-                               std::function<void()> on_end)
-    : receiver_(std::move(receiver)),
+namespace tracewise {
+namespace {
+
+// Within which an aborted fetch ends.
+constexpr std::chrono::seconds kEndLimit{10};
+
+// As waits name them.
+std::string version_name(const WeightsReady& wanted) {
+  return "weights version " + std::to_string(wanted.manifest.version);
+}
+std::string sender_name(const WeightsReady& wanted) {
+  return wanted.place.node.empty() ? "learner" : "node " + wanted.place.node;
+}
+
+}  // namespace
+
+WeightsFetcher::WeightsFetcher(std::string name, std::shared_ptr<WeightsReceiver> receiver,
+                               Prepare prepare, std::function<void()> on_end)
+    : name_(std::move(name)),
+      receiver_(std::move(receiver)),
       prepare_(std::move(prepare)),
       on_end_(std::move(on_end)),
       thread_([this] { run(); }) {}
@@ -18,7 +35,7 @@ WeightsFetcher::~WeightsFetcher() {
   }
   changed_.notify_one();
   receiver_->abort(UINT64_MAX - 1);
-  thread_.join();
+  Wait("its end", name_, std::chrono::steady_clock::now() + kEndLimit).join(thread_);
 }
 
 void WeightsFetcher::want(WeightsReady wanted, TimePoint deadline) {
@@ -34,14 +51,20 @@ std::optional<FetchEnd> WeightsFetcher::take() {
   return std::exchange(end_, std::nullopt);
 }
 
+Result<FetchedWeights> WeightsFetcher::fetch(const WeightsReady& wanted, TimePoint deadline) {
+  const Wait wait(version_name(wanted), sender_name(wanted), deadline);
+  return receiver_->fetch(wanted, deadline);
+}
+
 void WeightsFetcher::run() {
+  const NamedThread named(name_);
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return stopping_ || next_; });
+    Wait("a version to fetch").on(changed_, lock, [this] { return stopping_ || next_; });
     if (stopping_) return;
     const auto [wanted, deadline] = *std::exchange(next_, std::nullopt);
     lock.unlock();
-    Result<FetchedWeights> fetched = receiver_->fetch(wanted, deadline);
+    Result<FetchedWeights> fetched = fetch(wanted, deadline);
     if (fetched.ok()) {
       if (auto prepared = prepare_(fetched->buffer); !prepared.ok()) fetched = prepared.error();
     }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -11,6 +10,7 @@
 
 #include "messages/records.hpp"
 #include "messages/result.hpp"
+#include "messages/waits.hpp"
 #include "transport/transport.hpp"
 
 namespace tracewise {
@@ -31,7 +31,8 @@ class WeightsFetcher {
 
   // Both are called in the fetcher's thread: `prepare` with whatever came, `on_end` whenever take()
   // has something new. `on_end` neither blocks nor throws.
-  WeightsFetcher(std::shared_ptr<WeightsReceiver> receiver, Prepare prepare,
+  // The thread and what waits for it know it as `name`.
+  WeightsFetcher(std::string name, std::shared_ptr<WeightsReceiver> receiver, Prepare prepare,
                  std::function<void()> on_end);
 
   // Ends the fetch that runs, by aborting the receiver's epochs, and waits for that.
@@ -47,12 +48,14 @@ class WeightsFetcher {
 
  private:
   void run();
+  [[nodiscard]] Result<FetchedWeights> fetch(const WeightsReady& wanted, TimePoint deadline);
 
+  const std::string name_;
   const std::shared_ptr<WeightsReceiver> receiver_;  // shared with the node, which aborts it
   const Prepare prepare_;
   const std::function<void()> on_end_;
   std::mutex mutex_;  // of all below but the thread
-  std::condition_variable changed_;
+  Condition changed_;
   std::optional<std::pair<WeightsReady, TimePoint>> next_;
   std::optional<FetchEnd> end_;
   bool stopping_ = false;

@@ -2,15 +2,17 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
 #include <stop_token>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "messages/waits.hpp"
 
 namespace tracewise {
 
@@ -18,11 +20,15 @@ namespace tracewise {
 template <class Done>
 class WorkThreads {
  public:
-  // `on_done` is called in their threads whenever take() has something new; it neither blocks nor
-  // throws.
-  WorkThreads(uint32_t threads, std::function<void()> on_done) : on_done_(std::move(on_done)) {
+  // The threads are called `name` 1, 2, ...; `on_done` is called in their threads whenever take()
+  // has something new; it neither blocks nor throws.
+  WorkThreads(std::string name, uint32_t threads, std::function<void()> on_done)
+      : name_(std::move(name)), on_done_(std::move(on_done)) {
     for (uint32_t i = 0; i < threads; ++i)
-      threads_.emplace_back([this](const std::stop_token& stop) { run(stop); });
+      threads_.emplace_back([this, i](const std::stop_token& stop) {
+        const NamedThread named(name_ + " " + std::to_string(i + 1));
+        run(stop);
+      });
   }
 
   // Waits for the work that runs and forgets the rest. Who wants that to be soon aborts it first.
@@ -44,7 +50,8 @@ class WorkThreads {
   // Blocks until take() has something, or for `limit`.
   void wait(std::chrono::milliseconds limit) {
     std::unique_lock lock(mutex_);
-    ended_.wait_for(lock, limit, [this] { return !done_.empty(); });
+    const auto until = std::chrono::steady_clock::now() + limit;
+    Wait("finished work", name_, until).on(ended_, lock, [this] { return !done_.empty(); });
   }
 
   // What has been done since the last call, in its order.
@@ -56,7 +63,7 @@ class WorkThreads {
  private:
   void run(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    while (added_.wait(lock, stop, [this] { return !work_.empty(); })) {
+    while (next(lock, stop)) {
       if (stop.stop_requested()) return;
       const std::function<Done()> work = std::move(work_.front());
       work_.pop_front();
@@ -71,10 +78,16 @@ class WorkThreads {
     }
   }
 
+  // False: a stop was requested.
+  bool next(std::unique_lock<std::mutex>& lock, const std::stop_token& stop) {
+    return Wait("work").on(added_, lock, stop, [this] { return !work_.empty(); });
+  }
+
+  const std::string name_;
   const std::function<void()> on_done_;
   std::mutex mutex_;  // of the queues
-  std::condition_variable_any added_;
-  std::condition_variable ended_;
+  Condition added_;
+  Condition ended_;
   std::deque<std::function<Done()>> work_;
   std::vector<Done> done_;
   std::vector<std::jthread> threads_;  // last: they use all of the above

@@ -1,13 +1,13 @@
 #include <algorithm>
 #include <caf/actor_cast.hpp>
 #include <caf/actor_system.hpp>
-#include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
 #include <optional>
 #include <thread>
 #include <utility>
 
 #include "actors/agent_actor.hpp"
+#include "actors/ask.hpp"
 #include "actors/cluster.hpp"
 #include "actors/gateway.hpp"
 #include "actors/inspector_actor.hpp"
@@ -86,8 +86,9 @@ Result<SupervisorActor> Worker::find_head(const std::stop_token& stop) {
                                               " ms (cluster.join_ms): " + error.message};
     }
     const TimePoint next = std::min(deadline, SteadyClock::now() + pause);
+    const Wait wait("another attempt", "the head", deadline);
     while (SteadyClock::now() < next && !stop.stop_requested()) {
-      std::this_thread::sleep_until(std::min(next, SteadyClock::now() + kFirstPause));
+      Wait("another look", "itself", std::min(next, SteadyClock::now() + kFirstPause)).sleep();
     }
     if (stop.stop_requested()) return error;
     pause = std::min(2 * pause, kLongestPause);
@@ -95,17 +96,16 @@ Result<SupervisorActor> Worker::find_head(const std::stop_token& stop) {
 }
 
 Result<Welcome> Worker::join(const SupervisorActor& head) {
-  Result<Welcome> welcome = io_error("the connection with the head broke");
-  caf::scoped_actor self(*system_);
+  Result<Welcome> welcome = Welcome{};
   const auto limit = std::chrono::milliseconds(setup_.node.membership.lost_ms);
-  self->request(head, limit, join_atom::value, gateway_->address())
-      .receive([&](Welcome& got) { welcome = std::move(got); },
-               [&](const caf::error& error) {
-                 if (error != caf::sec::request_timeout) return;
-                 welcome = Error{ErrorClass::kDeadline, "the head did not answer within " +
-                                                            std::to_string(limit.count()) +
-                                                            " ms (cluster.lost_ms)"};
-               });
+  const auto asked = ask_actor(
+      *system_, {"a welcome", "the head", limit}, [&](Welcome& got) { welcome = std::move(got); },
+      head, join_atom::value, gateway_->address());
+  if (!asked.ok()) {
+    welcome = asked.error().error_class == ErrorClass::kDeadline
+                  ? Error{ErrorClass::kDeadline, asked.error().message + " (cluster.lost_ms)"}
+                  : io_error("the connection with the head broke");
+  }
   if (!welcome.ok() || welcome->outcome.ok) return welcome;
   Error refusal = to_error(welcome->outcome);
   // The head may not have noticed yet that this node was parted from it: its place is free soon.
@@ -190,7 +190,7 @@ Result<void> Worker::run(const std::stop_token& stop) {
       return over.error();
     }
     if (!over.ok()) event(over.error().message + "; it tries again");
-    std::this_thread::sleep_for(pause);
+    Wait("another attempt", "itself", SteadyClock::now() + pause).sleep();
     pause = over.ok() ? kFirstPause : std::min(2 * pause, kLongestPause);
   }
 }

@@ -35,6 +35,7 @@ const std::vector<NamedBenchmark>& benchmarks() {
        bench_smollm2},
       {"trl", "a GRPO step of SmolLM2 against TRL's, time and memory", bench_trl},
       {"scale", "a head with 1,000 stub generators", bench_scale},
+      {"waits", "what a wait costs to be told of", bench_waits},
   };
   return all;
 }

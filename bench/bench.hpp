@@ -72,6 +72,9 @@ Result<std::vector<BenchResult>> bench_smollm2(const BenchOptions& options);
 // Samples/s and peak memory of a GRPO step of SmolLM2, from prompts to new weights, against TRL.
 Result<std::vector<BenchResult>> bench_trl(const BenchOptions& options);
 
+// Nanoseconds that a wait costs to be told of, against a mutex that is locked and unlocked.
+Result<std::vector<BenchResult>> bench_waits(const BenchOptions& options);
+
 // MB/s of text that is encoded and decoded on one thread against the tokenizers package.
 Result<std::vector<BenchResult>> bench_tokenizer(const BenchOptions& options);
 

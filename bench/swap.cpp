@@ -77,7 +77,7 @@ class Decoding {
         weights_(std::move(weights)),
         exchange_(std::move(exchange)),
         fetcher_(
-            exchange_.receiver,
+            "weights fetcher", exchange_.receiver,
             [this](const WeightsBuffer& buffer) {
               return engine_->prepare(
                   std::make_shared<const Weights>(buffer.manifest, buffer.bytes));

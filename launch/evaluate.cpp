@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -14,6 +13,7 @@
 #include "launch/parts.hpp"
 #include "launch/tracing.hpp"
 #include "learner/sample_group.hpp"
+#include "messages/waits.hpp"
 
 namespace tracewise {
 namespace {
@@ -79,9 +79,12 @@ class Work {
   bool wait(double seconds) {
     std::unique_lock lock(mutex_);
     const auto done = [this] { return left_ == 0; };
-    if (seconds > 0) return changed_.wait_for(lock, Seconds(std::min(seconds, 1e6)), done);
-    changed_.wait(lock, done);
-    return true;
+    if (seconds <= 0) return Wait("the end of the evaluation").on(changed_, lock, done);
+    const auto limit =
+        std::chrono::duration_cast<std::chrono::milliseconds>(Seconds(std::min(seconds, 1e6)));
+    return Wait("the end of the evaluation", "its workers",
+                std::chrono::steady_clock::now() + limit)
+        .on(changed_, lock, done);
   }
 
   EvaluateProgress progress(double seconds) const {
@@ -108,7 +111,7 @@ class Work {
 
  private:
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  Condition changed_;
   EvalRun run_;
   std::vector<GroupTask> tasks_;  // not yet taken, the first one last
   uint32_t left_;                 // workers that have not left
@@ -141,7 +144,7 @@ class Worker {
     options.worth_probing = nullptr;  // what training would leave out is measured too
     TW_ASSIGN(tracer_, Tracer::make(std::move(options), *model.tokenizer));
     if (const uint32_t calls = tracer_->limits().calls; calls > 0)
-      threads_ = std::make_unique<WorkThreads<TracerOutput::Done>>(calls, [] {});
+      threads_ = std::make_unique<WorkThreads<TracerOutput::Done>>("verifier", calls, [] {});
     for (;;) {
       if (stop_.stop_requested())
         return Error{ErrorClass::kCancelled, "the evaluation was stopped"};

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "launch/commands/commands.hpp"
+#include "messages/waits.hpp"
 #include "transport/socket.hpp"
 
 namespace tracewise {
@@ -71,14 +72,14 @@ void LauncherLink::read(News& news, int fd, std::chrono::milliseconds orphan_lim
     const std::lock_guard lock(news.mutex);
     news.changed.notify_all();
   }
-  std::this_thread::sleep_for(orphan_limit);
+  Wait("the end", "this node", std::chrono::steady_clock::now() + orphan_limit).sleep();
   ::_exit(kExitInterrupted);
 }
 
 Result<HeadAddress> LauncherLink::wait_head(std::chrono::milliseconds limit) {
   std::unique_lock lock(news_->mutex);
-  news_->changed.wait_for(lock, limit,
-                          [this] { return news_->head || news_->stop.stop_requested(); });
+  Wait("where the head is", "the launcher", std::chrono::steady_clock::now() + limit)
+      .on(news_->changed, lock, [this] { return news_->head || news_->stop.stop_requested(); });
   if (news_->head) return *news_->head;
   if (news_->stop.stop_requested())
     return Error{ErrorClass::kCancelled, "the node was told to stop"};

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -11,6 +10,7 @@
 #include <string>
 
 #include "launch/envelope.hpp"
+#include "messages/waits.hpp"
 
 namespace tracewise {
 
@@ -39,7 +39,7 @@ class LauncherLink {
   struct News {
     std::stop_source stop;
     std::mutex mutex;
-    std::condition_variable changed;
+    Condition changed;
     std::optional<HeadAddress> head;
   };
   static void read(News& news, int fd, std::chrono::milliseconds orphan_limit);

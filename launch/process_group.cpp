@@ -17,10 +17,12 @@
 #include <utility>
 
 #include "messages/check.hpp"
+#include "messages/waits.hpp"
 
 namespace tracewise {
 namespace {
 
+constexpr std::chrono::milliseconds kMoment{1};
 constexpr size_t kMaxLineBytes = size_t{64} << 10;
 
 struct Pipe {
@@ -220,6 +222,7 @@ bool ProcessGroup::reap(Child& child, std::vector<ChildEvent>* events) {
 
 // Ends what fell to this process as the adopter of orphans. False: something is left at `deadline`.
 bool ProcessGroup::end_strays(TimePoint deadline) const {
+  const Wait gone("their end", "the processes that it killed", deadline);
   for (;;) {
     bool left = false;
     for (const pid_t pid : children_of(::getpid())) {
@@ -230,7 +233,8 @@ bool ProcessGroup::end_strays(TimePoint deadline) const {
     }
     if (!left) return true;
     if (std::chrono::steady_clock::now() >= deadline) return false;
-    ::poll(nullptr, 0, 1);  // a killed process needs a moment
+    // A killed process needs a moment.
+    Wait("another look", "itself", std::chrono::steady_clock::now() + kMoment).sleep();
   }
 }
 
@@ -245,7 +249,7 @@ std::vector<ChildEvent> ProcessGroup::wait(TimePoint deadline, int wake_fd) {
   }
   waits.push_back({wake_fd, POLLIN, 0});
   std::vector<ChildEvent> events;
-  if (::poll(waits.data(), waits.size(), poll_timeout_ms(deadline)) <= 0) return events;
+  if (Wait("news", "its processes", deadline).poll(waits) <= 0) return events;
   size_t at = 0;
   for (auto child = children_.begin(); child != children_.end(); at += 4) {
     if (waits[at + 1].revents != 0)

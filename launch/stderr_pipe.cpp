@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "messages/waits.hpp"
+
 namespace tracewise {
 
 Result<std::unique_ptr<StderrPipe>> StderrPipe::open() {
@@ -33,7 +35,7 @@ void StderrPipe::copy(const std::stop_token& stop) const {
   const StopSignal asked(stop);
   for (;;) {
     pollfd waits[2] = {{out_.get(), POLLIN, 0}, {asked.fd(), POLLIN, 0}};
-    if (::poll(waits, 2, -1) < 0) continue;
+    if (Wait("lines to copy").poll(waits) < 0) continue;
     if ((waits[0].revents & POLLIN) == 0) return;  // nothing is left to be copied
     char buffer[4096];
     const ssize_t got = ::read(out_.get(), buffer, sizeof buffer);

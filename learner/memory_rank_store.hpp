@@ -1,12 +1,12 @@
 // A rank store for ranks of one process.
 #pragma once
 
-#include <condition_variable>
 #include <map>
 #include <mutex>
 #include <string>
 
 #include "learner/rank_store.hpp"
+#include "messages/waits.hpp"
 
 namespace tracewise {
 
@@ -21,7 +21,9 @@ class MemoryRankStore final : public RankStore {
   }
   Result<std::string> get(const std::string& key, TimePoint deadline) override {
     std::unique_lock lock(mutex_);
-    changed_.wait_until(lock, deadline, [&] { return closed_ || values_.contains(key); });
+    Wait(key, "the other ranks", deadline).on(changed_, lock, [&] {
+      return closed_ || values_.contains(key);
+    });
     if (closed_) return Error{ErrorClass::kCancelled, "the store was closed"};
     if (!values_.contains(key)) return Error{ErrorClass::kDeadline, "nobody set " + key};
     return values_[key];
@@ -35,7 +37,7 @@ class MemoryRankStore final : public RankStore {
 
  private:
   std::mutex mutex_;
-  std::condition_variable changed_;
+  Condition changed_;
   std::map<std::string, std::string> values_;
   bool closed_ = false;
 };

@@ -13,12 +13,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
 #include <mutex>
 #include <optional>
 #include <thread>
 
 #include "learner/c10d_store.hpp"
+#include "messages/waits.hpp"
 #include "model/decoder.hpp"
 
 namespace tracewise {
@@ -97,14 +97,14 @@ class Ends {
 
   // Until ended(whether the group has ended) is true.
   template <class Ended>
-  void wait(Clock::time_point deadline, Ended ended) {
+  void wait(Clock::time_point deadline, const std::string& of, Ended ended) {
     std::unique_lock lock(mutex_);
-    rung_.wait_until(lock, deadline, [&] { return ended(group_ended_); });
+    Wait(of, "the other ranks", deadline).on(rung_, lock, [&] { return ended(group_ended_); });
   }
 
  private:
   std::mutex mutex_;
-  std::condition_variable rung_;
+  Condition rung_;
   bool group_ended_ = false;
 };
 
@@ -179,7 +179,7 @@ struct RankGroup::Impl {
     forget_ended();
     if (!under_way.empty()) fail({ErrorClass::kCancelled, "the group was destroyed"});
     // Whoever was told of that ends soon.
-    ends->wait(Clock::now() + milliseconds(500),
+    ends->wait(Clock::now() + milliseconds(500), "the end of what was aborted",
                [this](bool) { return forget_ended(), under_way.empty(); });
     if (!under_way.empty()) leave_behind(std::move(backend));
   }
@@ -245,13 +245,14 @@ struct RankGroup::Impl {
   }
 
   // False: not before the deadline or the group's end. Throws what the collective failed with.
-  bool ended(c10d::Work& work, Clock::time_point deadline) {
+  bool ended(c10d::Work& work, const std::string& of, Clock::time_point deadline) {
     if (!in_thread(work)) {
       const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
+      const Wait told(of, "the other ranks", deadline);
       return work.wait(std::max(left, milliseconds(1)));
     }
     const auto future = work.getFuture();
-    ends->wait(deadline, [&](bool group_ended) { return group_ended || future->completed(); });
+    ends->wait(deadline, of, [&](bool group_ended) { return group_ended || future->completed(); });
     if (!future->completed()) return false;
     future->waitAndThrow();
     return true;
@@ -260,7 +261,7 @@ struct RankGroup::Impl {
   Result<void> wait(c10d::Work& work, const std::string& of, Clock::time_point deadline) {
     std::string reason = "aborted";
     try {
-      if (ended(work, deadline)) return {};
+      if (ended(work, of, deadline)) return {};
     } catch (const std::exception& e) {
       reason = first_line(e);
     }

@@ -9,6 +9,7 @@
 
 #include "messages/codec.hpp"
 #include "messages/validate.hpp"
+#include "messages/waits.hpp"
 #include "transport/hello.hpp"
 #include "transport/resolve.hpp"
 #include "transport/socket.hpp"
@@ -16,8 +17,9 @@
 namespace tracewise {
 namespace {
 
-// One wait of a dial: until when, and what ends it early.
-struct Wait {
+// The waits of a dial: for what place, until when, and what ends them early.
+struct Limits {
+  std::string_view place;
   TimePoint deadline;
   int stop_fd;
 };
@@ -68,7 +70,7 @@ Fd take_connected(std::vector<Fd>& sockets, const std::vector<pollfd>& waits, in
 
 // The first of all addresses to answer. All are tried at once, so that one that swallows everything
 // doesn't keep us from the others.
-Result<Fd> connect_any(const std::vector<SocketAddress>& addresses, Wait wait) {
+Result<Fd> connect_any(const std::vector<SocketAddress>& addresses, Limits limits) {
   std::vector<Fd> sockets;
   int failure = 0;
   for (const SocketAddress& address : addresses) {
@@ -79,42 +81,42 @@ Result<Fd> connect_any(const std::vector<SocketAddress>& addresses, Wait wait) {
   while (!sockets.empty()) {
     std::vector<pollfd> waits;
     for (const Fd& fd : sockets) waits.push_back({fd.get(), POLLOUT, 0});
-    waits.push_back({wait.stop_fd, POLLIN, 0});
-    const int ready = ::poll(waits.data(), waits.size(), poll_timeout_ms(wait.deadline));
+    waits.push_back({limits.stop_fd, POLLIN, 0});
+    const int ready = Wait("a connection", limits.place, limits.deadline).poll(waits);
     if (ready < 0 && errno != EINTR) return io_error(std::strerror(errno));
     if (ready > 0 && waits.back().revents != 0) return Error{ErrorClass::kCancelled, ""};
     if (ready > 0) {
       Fd connected = take_connected(sockets, waits, failure);
       if (connected) return connected;
-    } else if (std::chrono::steady_clock::now() >= wait.deadline) {
+    } else if (std::chrono::steady_clock::now() >= limits.deadline) {
       return Error{ErrorClass::kDeadline, ""};
     }
   }
   return io_error(std::strerror(failure));
 }
 
-Result<void> send_hello(TlsStream& stream, const Hello& hello, Wait wait) {
+Result<void> send_hello(TlsStream& stream, const Hello& hello, Limits limits) {
   TW_ASSIGN(const std::string message, encode(hello));
   const std::string frame = framed(message);
-  return write_all(stream, std::as_bytes(std::span(frame)), wait.deadline, wait.stop_fd);
+  return write_all(stream, std::as_bytes(std::span(frame)), limits.deadline, limits.stop_fd);
 }
 
-Result<HelloReply> read_reply(TlsStream& stream, Wait wait) {
+Result<HelloReply> read_reply(TlsStream& stream, Limits limits) {
   std::array<std::byte, kHelloPrefixBytes> prefix;
-  TW_TRY(read_exactly(stream, prefix, wait.deadline, wait.stop_fd));
+  TW_TRY(read_exactly(stream, prefix, limits.deadline, limits.stop_fd));
   TW_ASSIGN(const size_t bytes, framed_bytes(prefix));
   std::string message(bytes, '\0');
-  TW_TRY(read_exactly(stream, std::as_writable_bytes(std::span(message)), wait.deadline,
-                      wait.stop_fd));
+  TW_TRY(read_exactly(stream, std::as_writable_bytes(std::span(message)), limits.deadline,
+                      limits.stop_fd));
   HelloReply reply;
   TW_TRY(decode(message, reply));
   return reply;
 }
 
-Result<HelloReply> exchange_hello(TlsStream& stream, const Hello& hello, Wait wait) {
-  const auto sent = send_hello(stream, hello, wait);
+Result<HelloReply> exchange_hello(TlsStream& stream, const Hello& hello, Limits limits) {
+  const auto sent = send_hello(stream, hello, limits);
   if (!sent.ok()) return sent.error();
-  auto reply = read_reply(stream, wait);
+  auto reply = read_reply(stream, limits);
   // In TLS 1.3 the side that connects is done before the other has looked at its certificate: an
   // end without an answer is all that it may see of a refusal.
   if (!reply.ok() && reply.error().error_class == ErrorClass::kIo) {
@@ -142,15 +144,15 @@ Result<std::unique_ptr<TlsStream>> dial(const std::string& host, uint16_t port,
   const std::string place = place_name(host, port);
   const StopSignal signal(stop);
   if (signal.fd() < 0) return io_error("cannot connect to " + place + ": no descriptor left");
-  const Wait wait{deadline, signal.fd()};
+  const Limits limits{place, deadline, signal.fd()};
 
   const auto addresses = resolve(host, port, deadline, stop);
   if (!addresses.ok()) return at_place(place, "was not resolved", addresses.error());
-  auto socket = connect_any(*addresses, wait);
+  auto socket = connect_any(*addresses, limits);
   if (!socket.ok()) return at_place(place, "did not take the connection", socket.error());
 
   auto stream = context.connecting(std::move(*socket));
-  const auto shaken = shake_hands(*stream, deadline, wait.stop_fd);
+  const auto shaken = shake_hands(*stream, deadline, limits.stop_fd);
   if (!shaken.ok()) {
     return at_place(place, "took the connection, but did not finish TLS", shaken.error());
   }
@@ -158,7 +160,7 @@ Result<std::unique_ptr<TlsStream>> dial(const std::string& host, uint16_t port,
     return bad_input(place + " is node '" + stream->peer() + "', not '" + expected_node + "'");
   }
 
-  const auto reply = exchange_hello(*stream, hello, wait);
+  const auto reply = exchange_hello(*stream, hello, limits);
   if (!reply.ok()) return at_place(place, "did not answer our hello", reply.error());
   if (!reply->accepted) return refusal(place, hello, *reply);
   return stream;

@@ -17,6 +17,7 @@
 
 #include "messages/codec.hpp"
 #include "messages/validate.hpp"
+#include "messages/waits.hpp"
 #include "transport/hello.hpp"
 #include "transport/socket.hpp"
 
@@ -27,6 +28,8 @@ namespace asio = boost::asio;
 using Descriptor = asio::posix::stream_descriptor;
 using State = TlsStep::State;
 
+// Within which the door's thread ends once it is closed.
+constexpr std::chrono::seconds kEndLimit{10};
 constexpr uint16_t kPortsToTry = 64;
 constexpr auto kNoResourcePause = std::chrono::milliseconds(50);
 
@@ -72,7 +75,10 @@ class Door::Impl {
         listener_(io_, listener.fd.release()),
         pause_(io_) {
     spawn(take_guests());
-    thread_ = std::thread([this] { io_.run(); });
+    thread_ = std::thread([this] {
+      const NamedThread named("door");
+      Wait("guests").run(io_);
+    });
   }
   ~Impl() { close(); }
 
@@ -86,7 +92,7 @@ class Door::Impl {
       pause_.cancel();
       while (!guests_.empty()) let_go(guests_.front());
     });
-    thread_.join();
+    Wait("its end", "the door", std::chrono::steady_clock::now() + kEndLimit).join(thread_);
   }
 
   uint16_t port() const { return port_; }

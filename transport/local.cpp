@@ -1,10 +1,10 @@
 #include "transport/local.hpp"
 
 #include <algorithm>
-#include <condition_variable>
 #include <mutex>
 #include <utility>
 
+#include "messages/waits.hpp"
 #include "transport/offer.hpp"
 
 namespace tracewise {
@@ -25,7 +25,7 @@ class LocalWeights {
                                const uint64_t& first_live_epoch) {
     std::unique_lock lock(mutex_);
     Result<bool> here = false;
-    const bool settled = changed_.wait_until(lock, deadline, [&] {
+    const bool settled = Wait(name_of(wanted), "the learner", deadline).on(changed_, lock, [&] {
       here = wanted.epoch < first_live_epoch ? aborted_error(wanted) : offer_.has(wanted);
       return !here.ok() || *here;
     });
@@ -50,7 +50,7 @@ class LocalWeights {
 
  private:
   std::mutex mutex_;
-  std::condition_variable changed_;
+  Condition changed_;
   Offer offer_;
 };
 

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <thread>
 
+#include "messages/waits.hpp"
 #include "transport/nccl_api.hpp"
 
 namespace tracewise {
@@ -123,9 +124,11 @@ class CudaComm final : public NcclComm {
 
   bool drained() {
     const auto limit = std::chrono::steady_clock::now() + kDrainLimit;
+    const Wait whole("the end of what was aborted", "the GPU", limit);
     while (stream_ != nullptr && ::cudaStreamQuery(stream_) == cudaErrorNotReady) {
       if (std::chrono::steady_clock::now() > limit) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      const auto next = std::chrono::steady_clock::now() + std::chrono::milliseconds(1);
+      Wait("another look", "the GPU", next).sleep();
     }
     return true;
   }

@@ -2,12 +2,12 @@
 
 #include <poll.h>
 
-#include <condition_variable>
 #include <mutex>
 #include <stop_token>
 #include <thread>
 #include <utility>
 
+#include "messages/waits.hpp"
 #include "transport/dial.hpp"
 #include "transport/frame_link.hpp"
 #include "transport/nccl_rank.hpp"
@@ -61,7 +61,10 @@ class NcclMember::Impl {
   Result<void> start() {
     if (!wake_) return Error{ErrorClass::kResource, "no descriptor left to receive weights"};
     try {
-      thread_ = std::jthread([this] { run(); });
+      thread_ = std::jthread([this] {
+        const NamedThread named("NCCL member");
+        run();
+      });
     } catch (const std::system_error& failure) {
       return Error{ErrorClass::kResource,
                    std::string("no thread to receive weights: ") + failure.what()};
@@ -115,7 +118,7 @@ class NcclMember::Impl {
   SpareBuffer spare_;
 
   mutable std::mutex mutex_;             // of these
-  std::condition_variable changed_;      // any of them
+  Condition changed_;                    // any of them
   std::optional<WeightsPlace> wish_;     // where the learner is said to be
   std::optional<WeightsPlace> refused_;  // a door that does not take us
   bool joined_ = false;                  // to wish_: whatever is published there, we are told of it
@@ -144,11 +147,12 @@ std::optional<WeightsBuffer> NcclMember::Impl::wait(const WeightsReady& wanted, 
     wake_.wake();
     return std::nullopt;
   }
-  changed_.wait_until(lock, limit, [&] {
-    if (here(wanted.manifest) || !joined_ || cancelled()) return true;
-    const bool told = told_ && !is_newer(wanted.manifest, *told_);
-    return told && !(receiving_ && same(*receiving_, wanted.manifest));
-  });
+  Wait(name_of(wanted.manifest), "the broadcast of node " + wanted.place.node, limit)
+      .on(changed_, lock, [&] {
+        if (here(wanted.manifest) || !joined_ || cancelled()) return true;
+        const bool told = told_ && !is_newer(wanted.manifest, *told_);
+        return told && !(receiving_ && same(*receiving_, wanted.manifest));
+      });
   if (!here(wanted.manifest)) return std::nullopt;
   return *box_;
 }
@@ -158,7 +162,7 @@ void NcclMember::Impl::run() {
     const auto place = next_place();
     if (!place) {
       pollfd woken{wake_.fd(), POLLIN, 0};
-      (void)::poll(&woken, 1, -1);
+      (void)Wait("weights to receive").poll({&woken, 1});
       continue;
     }
     const TimePoint limit = SteadyClock::now() + milliseconds(options_.connect_ms);
@@ -224,7 +228,9 @@ Result<void> NcclMember::Impl::serve(FrameLink& link, const WeightsPlace& place)
     if (broken_) end = io_error("the connection takes no more");
     if (!end.ok() || again) continue;
     pollfd waits[] = {{link.fd(), link.events(), 0}, {wake_.fd(), POLLIN, 0}};
-    (void)::poll(waits, 2, phase_ == Phase::kIdle ? -1 : kLookMs);
+    const TimePoint next = SteadyClock::now() + milliseconds(kLookMs);
+    (void)Wait("orders", "node " + place.node, phase_ == Phase::kIdle ? Wait::kNoDeadline : next)
+        .poll(waits);
   }
   leave_group();
   link_ = nullptr;

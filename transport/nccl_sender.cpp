@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "messages/waits.hpp"
 #include "transport/nccl_rank.hpp"
 #include "transport/nccl_roll.hpp"
 #include "transport/nccl_wire.hpp"
@@ -45,7 +46,10 @@ class NcclSender::Impl {
   Result<void> start() {
     if (!wake_) return Error{ErrorClass::kResource, "no descriptor left to broadcast weights"};
     try {
-      thread_ = std::jthread([this] { run(); });
+      thread_ = std::jthread([this] {
+        const NamedThread named("NCCL sender");
+        run();
+      });
     } catch (const std::system_error& failure) {
       return Error{ErrorClass::kResource,
                    std::string("no thread to broadcast weights: ") + failure.what()};
@@ -270,12 +274,12 @@ void NcclSender::Impl::wait(bool again) {
     status_ = now;
   }
   const bool looking = phase_ != Phase::kIdle && !own_done_;
-  int timeout = again ? 0 : -1;
-  if (timeout != 0 && phase_ != Phase::kIdle) {
-    timeout = looking ? kLookMs : poll_timeout_ms(deadline_);
-  }
+  TimePoint until = deadline_;
+  if (phase_ == Phase::kIdle) until = Wait::kNoDeadline;
+  if (looking) until = SteadyClock::now() + std::chrono::milliseconds(kLookMs);
+  if (again) until = SteadyClock::now();
   // Interrupted or not: everything is looked at again.
-  (void)::poll(waits.data(), waits.size(), timeout);
+  (void)Wait("word of a broadcast", "the members of its group", until).poll(waits);
 }
 
 Result<std::unique_ptr<NcclSender>> NcclSender::start(std::unique_ptr<Nccl> nccl,

@@ -1,7 +1,6 @@
 #include "transport/requests.hpp"
 
 #include <array>
-#include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <span>
@@ -9,6 +8,8 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+
+#include "messages/waits.hpp"
 
 namespace tracewise {
 namespace {
@@ -48,7 +49,10 @@ class RequestServer::Impl {
       : answer_(std::move(answer)), options_(options) {}
 
   void begin() {
-    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+    thread_ = std::jthread([this](const std::stop_token& stop) {
+      const NamedThread named("requests");
+      run(stop);
+    });
   }
 
   void take(std::unique_ptr<TlsStream> stream) {
@@ -67,7 +71,8 @@ class RequestServer::Impl {
   // Null once a stop is requested.
   std::unique_ptr<TlsStream> next(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    if (!changed_.wait(lock, stop, [this] { return !waiting_.empty(); })) return nullptr;
+    if (!Wait("requests").on(changed_, lock, stop, [this] { return !waiting_.empty(); }))
+      return nullptr;
     if (stop.stop_requested()) return nullptr;
     auto stream = std::move(waiting_.front());
     waiting_.pop_front();
@@ -89,7 +94,7 @@ class RequestServer::Impl {
   const Answer answer_;
   const RequestServerOptions options_;
   std::mutex mutex_;
-  std::condition_variable_any changed_;
+  Condition changed_;
   std::deque<std::unique_ptr<TlsStream>> waiting_;
   std::jthread thread_;  // last: it uses the others
 };

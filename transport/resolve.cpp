@@ -3,12 +3,13 @@
 #include <netdb.h>
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstring>
 #include <memory>
 #include <mutex>
 #include <system_error>
 #include <thread>
+
+#include "messages/waits.hpp"
 
 namespace tracewise {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 // Owned by the caller and by the thread that asks, whichever ends last.
 struct Question {
   std::mutex mutex;
-  std::condition_variable_any answered;
+  Condition answered;
   bool done = false;
   int failure = 0;  // getaddrinfo's
   std::vector<SocketAddress> addresses;
@@ -58,7 +59,9 @@ Result<std::vector<SocketAddress>> resolve(const std::string& host, uint16_t por
                  std::string("no thread to resolve '") + host + "': " + failure.what()};
   }
   std::unique_lock lock(question->mutex);
-  question->answered.wait_until(lock, stop, deadline, [&] { return question->done; });
+  Wait("an address", "the resolver", deadline).on(question->answered, lock, stop, [&] {
+    return question->done;
+  });
   if (question->done) {
     if (question->failure == 0) return std::move(question->addresses);
     return bad_input("'" + host + "' does not resolve: " + ::gai_strerror(question->failure));

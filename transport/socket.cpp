@@ -12,6 +12,8 @@
 #include <cstring>
 #include <memory>
 
+#include "messages/waits.hpp"
+
 namespace tracewise {
 namespace {
 
@@ -32,10 +34,11 @@ int try_listen(const SocketAddress& address, Fd& out) {
   return 0;
 }
 
-Result<void> wait_for(int fd, short events, TimePoint deadline, int stop_fd) {
+Result<void> wait_for(int fd, short events, TimePoint deadline, int stop_fd, std::string_view who) {
+  const Wait wait((events & POLLIN) != 0 ? "bytes" : "room for bytes", who, deadline);
   for (;;) {
     pollfd waits[] = {{fd, events, 0}, {stop_fd, POLLIN, 0}};  // a negative fd is passed over
-    const int ready = ::poll(waits, 2, poll_timeout_ms(deadline));
+    const int ready = wait.poll(waits);
     if (ready < 0 && errno != EINTR) {
       return io_error(std::string("cannot wait for a socket: ") + std::strerror(errno));
     }
@@ -123,12 +126,12 @@ StopSignal::StopSignal(const std::stop_token& stop)
         [[maybe_unused]] const ssize_t written = ::write(event_.get(), &one, sizeof one);
       }) {}
 
-Result<void> wait_readable(int fd, TimePoint deadline, int stop_fd) {
-  return wait_for(fd, POLLIN, deadline, stop_fd);
+Result<void> wait_readable(int fd, TimePoint deadline, int stop_fd, std::string_view who) {
+  return wait_for(fd, POLLIN, deadline, stop_fd, who);
 }
 
-Result<void> wait_writable(int fd, TimePoint deadline, int stop_fd) {
-  return wait_for(fd, POLLOUT, deadline, stop_fd);
+Result<void> wait_writable(int fd, TimePoint deadline, int stop_fd, std::string_view who) {
+  return wait_for(fd, POLLOUT, deadline, stop_fd, who);
 }
 
 int poll_timeout_ms(TimePoint deadline) {

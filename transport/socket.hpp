@@ -10,10 +10,12 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "messages/fd.hpp"
 #include "messages/result.hpp"
+#include "messages/waits.hpp"
 
 namespace tracewise {
 
@@ -55,9 +57,12 @@ class StopSignal {
 };
 
 // Blocks until `fd` can be read (or written). kDeadline, or kCancelled once `stop_fd` (-1: none) is
-// readable. A broken connection counts as ready: the next call on it says what is wrong.
-[[nodiscard]] Result<void> wait_readable(int fd, TimePoint deadline, int stop_fd = -1);
-[[nodiscard]] Result<void> wait_writable(int fd, TimePoint deadline, int stop_fd = -1);
+// readable. `who` is what the Wait is for. A broken connection counts as ready: the next call on it
+// says what is wrong.
+[[nodiscard]] Result<void> wait_readable(int fd, TimePoint deadline, int stop_fd = -1,
+                                         std::string_view who = "the other side");
+[[nodiscard]] Result<void> wait_writable(int fd, TimePoint deadline, int stop_fd = -1,
+                                         std::string_view who = "the other side");
 
 // Milliseconds until `deadline`, rounded up, at least 0: poll()'s timeout.
 int poll_timeout_ms(TimePoint deadline);

@@ -108,6 +108,11 @@ bool set_rules(SSL_CTX* context) {
          SSL_CTX_set_recv_max_early_data(context, 0) == 1;
 }
 
+// As a wait names it; nobody before the handshake.
+std::string who(const TlsStream& stream) {
+  return stream.peer().empty() ? "the other side" : "node " + stream.peer();
+}
+
 // Repeats `step` until it is done, waiting for what it wants.
 template <class Step>
 Result<size_t> finish(TlsStream& stream, TimePoint deadline, int stop_fd, Step step) {
@@ -117,10 +122,10 @@ Result<size_t> finish(TlsStream& stream, TimePoint deadline, int stop_fd, Step s
       case State::kDone:
         return made.bytes;
       case State::kWantRead:
-        TW_TRY(wait_readable(stream.fd(), deadline, stop_fd));
+        TW_TRY(wait_readable(stream.fd(), deadline, stop_fd, who(stream)));
         break;
       case State::kWantWrite:
-        TW_TRY(wait_writable(stream.fd(), deadline, stop_fd));
+        TW_TRY(wait_writable(stream.fd(), deadline, stop_fd, who(stream)));
         break;
       case State::kClosed:
       case State::kCut:

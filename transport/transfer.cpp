@@ -6,6 +6,7 @@
 
 #include "messages/codec.hpp"
 #include "messages/random.hpp"
+#include "messages/waits.hpp"
 #include "transport/dial.hpp"
 #include "transport/hello.hpp"
 #include "transport/socket.hpp"
@@ -47,7 +48,10 @@ Result<void> Transfer::run() {
     std::vector<std::jthread> threads;
     try {
       for (size_t i = 1; i < count; ++i) {
-        threads.emplace_back([this, &worker = workers_[i]] { work(worker); });
+        threads.emplace_back([this, i] {
+          const NamedThread named("weights connection " + std::to_string(i + 1));
+          work(workers_[i]);
+        });
       }
     } catch (const std::system_error&) {
       // Without another thread this one brings all.
@@ -157,10 +161,13 @@ bool Transfer::wait_for_missing(const Worker& worker) {
   if (doors_.size() > 1) {
     const TimePoint patience =
         std::min(deadline_, SteadyClock::now() + milliseconds(options_.slow_ms));
-    if (!changed_.wait_until(lock, stop_.get_token(), patience, missing) && !over())
+    if (!Wait("a part to ask for", "the other connections", patience)
+             .on(changed_, lock, stop_.get_token(), missing) &&
+        !over())
       cut_slow(worker);
   }
-  changed_.wait_until(lock, stop_.get_token(), deadline_, missing);
+  Wait("a part to ask for", "the other connections", deadline_)
+      .on(changed_, lock, stop_.get_token(), missing);
   return book_.missing() && !over() && !worker.cut.stop_requested();
 }
 
@@ -298,7 +305,8 @@ bool Transfer::pause(Worker& worker, int stop_fd) {
   const auto length =
       milliseconds(static_cast<int64_t>(worker.backoff_ms * (0.5 + jitter.uniform() / 2)));
   worker.backoff_ms = std::min(2 * worker.backoff_ms, options_.max_backoff_ms);
-  const auto stopped = wait_readable(stop_fd, std::min(deadline_, SteadyClock::now() + length));
+  const auto stopped = wait_readable(stop_fd, std::min(deadline_, SteadyClock::now() + length), -1,
+                                     "its next attempt");
   return !stopped.ok() && !over();
 }
 

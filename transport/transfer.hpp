@@ -1,7 +1,6 @@
 // One fetch of a version over connections: the chunks, and the workers who bring them.
 #pragma once
 
-#include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <optional>
@@ -10,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "messages/waits.hpp"
 #include "transport/checksum.hpp"
 #include "transport/chunk_book.hpp"
 #include "transport/chunk_wire.hpp"
@@ -88,8 +88,8 @@ class Transfer {
   // Requested by stop(), by a failure that no other try can mend, and by the last chunk.
   std::stop_source stop_;
 
-  std::mutex mutex_;                     // of all below
-  std::condition_variable_any changed_;  // a chunk is missing again
+  std::mutex mutex_;   // of all below
+  Condition changed_;  // a chunk is missing again
   std::vector<Worker> workers_;
   ChunkBook book_;
   DoorBook doors_;

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "messages/waits.hpp"
 #include "transport/dial.hpp"
 #include "transport/socket.hpp"
 
@@ -64,7 +65,7 @@ class Pump {
       std::array<pollfd, 3> waits = {pollfd{on_plain == 0 ? -1 : plain_.get(), on_plain, 0},
                                      pollfd{on_stream_ == 0 ? -1 : stream_->fd(), on_stream_, 0},
                                      pollfd{stop_fd, POLLIN, 0}};
-      if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) return;
+      if (Wait("bytes to carry").poll(waits) < 0 && errno != EINTR) return;
       if (waits[2].revents != 0) return;
     }
     stream_->shut_down();
@@ -199,6 +200,7 @@ class Tunnel::Impl {
     Carrier& carrier = threads_.emplace_back();
     try {
       carrier.thread = std::jthread([&carrier, body = std::move(body)] {
+        const NamedThread named("tunnel");
         body();
         carrier.done = true;
       });

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "messages/codec.hpp"
+#include "messages/waits.hpp"
 #include "transport/checksum.hpp"
 #include "transport/chunk_wire.hpp"
 #include "transport/hello.hpp"
@@ -28,6 +29,8 @@ namespace asio = boost::asio;
 using Descriptor = asio::posix::stream_descriptor;
 using State = TlsStep::State;
 
+// Within which a thread ends that is told to.
+constexpr std::chrono::seconds kEndLimit{10};
 constexpr size_t kTurnBytes = size_t{1} << 20;
 
 // One receiver's connection. Owned by its place in its loop's list, by the coroutine that serves
@@ -69,7 +72,11 @@ class WeightsServer::Impl {
       : options_(options), loops_(static_cast<size_t>(options.threads)) {}
 
   void start() {
-    for (Loop& loop : loops_) loop.thread = std::thread([&loop] { loop.io.run(); });
+    for (Loop& loop : loops_)
+      loop.thread = std::thread([&loop] {
+        const NamedThread named("weights server");
+        Wait("requests").run(loop.io);
+      });
   }
 
   ~Impl() {
@@ -79,7 +86,8 @@ class WeightsServer::Impl {
         while (!loop.connections.empty()) end(loop, loop.connections.front());
         loop.work.reset();
       });
-      loop.thread.join();
+      Wait("its end", "the weights server", std::chrono::steady_clock::now() + kEndLimit)
+          .join(loop.thread);
     }
   }
 

@@ -6,6 +6,7 @@
 
 #include "launch/commands/cli.hpp"
 #include "launch/run_contact.hpp"
+#include "messages/waits.hpp"
 
 namespace tracewise {
 namespace {
@@ -19,6 +20,7 @@ Result<void> wait_until_left(const RunContact& run, const std::string& node) {
   const Deadlines& deadlines = run.config.run.deadlines;
   const TimePoint until = std::chrono::steady_clock::now() +
                           std::chrono::milliseconds(deadlines.group_ms + deadlines.train_ms);
+  const Wait wait("its leave", "node " + node, until);
   while (std::chrono::steady_clock::now() < until) {
     TW_ASSIGN(const auto nodes, ask_head(run, {}, std::chrono::steady_clock::now() + kLimit));
     const auto found = std::ranges::find(nodes, node, &NodeStatus::node);
@@ -28,7 +30,7 @@ Result<void> wait_until_left(const RunContact& run, const std::string& node) {
                       " was lost before it had finished; its work is issued again" +
                       (found->reason.empty() ? "" : ": " + found->reason));
     }
-    std::this_thread::sleep_for(kPause);
+    Wait("another look", "itself", std::chrono::steady_clock::now() + kPause).sleep();
   }
   return Error{ErrorClass::kDeadline, "node " + node +
                                           " did not finish within deadlines.group_ms and "

@@ -132,7 +132,8 @@ const std::vector<Console::Command>& Console::commands() {
       {"why", "[ACTOR]", "what an actor waits for in the end, over all who wait in between",
        "Of an actor's waits the one that began first leads on. Without a name: the coordinator, "
        "and\n"
-       "all who wait for each other. A name that several nodes have is told with its node.\n"
+       "all who wait for each other; of a run that is over, how it ended. A name that several "
+       "nodes have is told with its node.\n"
        "  why generator 1\n  why gen0/agent",
        &Console::why, 1, &Console::actor_names},
       {"waits", "", "every wait with its deadline, that which has least time left first", "  waits",
@@ -272,8 +273,15 @@ Result<std::string> Console::waits(const Words&) const {
 }
 
 Result<std::string> Console::why(const Words& words) const {
-  TW_ASSIGN(auto nodes, ask_({ControlRequest::Kind::kActors, ""}));
-  const WaitGraph graph(std::move(nodes));
+  auto nodes = ask_({ControlRequest::Kind::kActors, ""});
+  if (!nodes.ok()) {
+    const std::string last = view_.last_words();
+    if (last.empty() || nodes.error().error_class != ErrorClass::kBadInput) return nodes.error();
+    if (format_ == Format::kJson)
+      return text_of({{"chains", ordered_json::array()}, {"last_words", last}});
+    return "nobody runs it now; the last that was heard: " + last + "\n";
+  }
+  const WaitGraph graph(std::move(*nodes));
   const std::string name = words.empty() ? "coordinator" : words[0];
   const std::vector<WaitLink> found = graph.find(name);
   if (found.empty())

@@ -4,7 +4,9 @@
 #include <fstream>
 #include <limits>
 #include <memory>
+#include <nlohmann/json.hpp>
 
+#include "actors/event_log.hpp"
 #include "actors/sqlite.hpp"
 #include "launch/config.hpp"
 #include "launch/nearest.hpp"
@@ -140,6 +142,17 @@ Result<std::string> RunView::config(const std::string& name) const {
   const std::string near = nearest_key(name);
   return bad_input("there is no key " + name +
                    (near.empty() ? std::string() : "; did you mean " + near + "?"));
+}
+
+std::string RunView::last_words() const {
+  std::ifstream file(root_ / "events.jsonl");
+  std::string words;
+  for (std::string line; std::getline(file, line);) {
+    const auto event = nlohmann::json::parse(line, nullptr, false);  // a crash may have torn it
+    if (event.is_object() && event.value("kind", "") == to_string(EventKind::kRun))
+      words = event.value("text", "");
+  }
+  return words;
 }
 
 std::vector<std::string> RunView::logs() const {

@@ -58,6 +58,8 @@ class RunView {
   [[nodiscard]] Result<std::string> config(const std::string& name) const;
   // The last `lines` lines of a node's log.
   [[nodiscard]] Result<std::string> log(const std::string& node, size_t lines) const;
+  // What the newest event of the run itself says: how it ended; empty where there is none.
+  std::string last_words() const;
   std::vector<std::string> logs() const;  // nodes that have one
 
  private:

@@ -12,6 +12,8 @@
 #include <optional>
 #include <regex>
 
+#include "messages/waits.hpp"
+
 namespace tracewise {
 namespace {
 
@@ -90,7 +92,7 @@ Result<HttpReply> http_post(const HttpUrl& url, const std::string& body,
                  });
   const std::stop_callback on_stop(stop, [&io] { io.stop(); });
   try {
-    io.run_for(limit);
+    Wait("an answer", place, std::chrono::steady_clock::now() + limit).run(io);
     if (thrown) std::rethrow_exception(thrown);
   } catch (const boost::system::system_error& error) {
     return to_error(error, place);

@@ -1,6 +1,7 @@
 #include "rollout/python/python_pool.hpp"
 
 #include "messages/check.hpp"
+#include "messages/waits.hpp"
 
 namespace tracewise {
 
@@ -16,7 +17,10 @@ Result<void> PythonPool::start() { return processes_.back()->start(); }
 
 Result<std::string> PythonPool::call(std::string_view request, std::chrono::milliseconds limit) {
   std::unique_lock lock(mutex_);
-  if (!freed_.wait_for(lock, limit, [this] { return !free_.empty(); })) {
+  const auto until = std::chrono::steady_clock::now() + limit;
+  if (!Wait("a free one", "the Python processes", until).on(freed_, lock, [this] {
+        return !free_.empty();
+      })) {
     return Error{ErrorClass::kDeadline,
                  "no Python process was free within " + std::to_string(limit.count()) + " ms"};
   }

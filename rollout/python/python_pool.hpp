@@ -1,12 +1,12 @@
 // Some Python processes of the same kind, of which any thread may take a free one.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <vector>
 
+#include "messages/waits.hpp"
 #include "rollout/python/python_process.hpp"
 
 namespace tracewise {
@@ -28,7 +28,7 @@ class PythonPool {
  private:
   std::vector<std::unique_ptr<PythonProcess>> processes_;
   std::mutex mutex_;  // of what follows
-  std::condition_variable freed_;
+  Condition freed_;
   std::vector<PythonProcess*> free_;  // that was used last stands last, and is used first
 };
 

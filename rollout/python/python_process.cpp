@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "messages/check.hpp"
+#include "messages/waits.hpp"
 #include "rollout/python/scripts.hpp"
 
 namespace tracewise {
@@ -111,11 +112,8 @@ std::string interpreter_of(const PythonOptions& options) {
   return own != nullptr && *own != '\0' ? own : "python3";
 }
 
-int milliseconds_until(PythonProcess::TimePoint deadline) {
-  const auto left =
-      std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-  return static_cast<int>(std::clamp<int64_t>(left.count(), 0, 3'600'000));
-}
+// Whom waits name.
+constexpr const char* kProcess = "the Python process";
 
 }  // namespace
 
@@ -173,7 +171,8 @@ Result<void> PythonProcess::launch(TimePoint deadline) {
   // What became of it: nothing where it runs, else why not.
   pollfd fd{told.get(), POLLIN, 0};
   int ready = 0;
-  while ((ready = ::poll(&fd, 1, milliseconds_until(deadline))) < 0 && errno == EINTR) {
+  const Wait start("its start", kProcess, deadline);
+  while ((ready = start.poll({&fd, 1})) < 0 && errno == EINTR) {
   }
   if (ready == 0)
     return fail(ErrorClass::kDeadline, "the Python interpreter " + interpreter + " takes too long");
@@ -236,14 +235,15 @@ Result<std::string> PythonProcess::receive(TimePoint deadline) {
 
 // Until the channel is ready; meanwhile what is printed is taken, or printing would block.
 Result<void> PythonProcess::wait(short events, TimePoint deadline) {
+  const Wait wait((events & POLLIN) != 0 ? "its reply" : "room for a call", kProcess, deadline);
   for (;;) {
     if (aborted_) return fail(ErrorClass::kCancelled, "the call to Python was given up");
     pollfd fds[2] = {{channel_.get(), events, 0}, {output_.get(), POLLIN, 0}};
-    const int limit = milliseconds_until(deadline);
-    const int ready = ::poll(fds, output_ ? 2 : 1, limit);
+    const bool late = std::chrono::steady_clock::now() >= deadline;
+    const int ready = wait.poll({fds, output_ ? 2u : 1u});
     if (ready > 0 && fds[1].revents != 0 && output_) listen();
     if (ready > 0 && fds[0].revents != 0) return {};
-    if (limit == 0) return fail(ErrorClass::kDeadline, "no reply from Python in time");
+    if (late) return fail(ErrorClass::kDeadline, "no reply from Python in time");
   }
 }
 
@@ -283,8 +283,8 @@ int PythonProcess::end() {
   ::kill(-pid_, SIGKILL);
   // The kernel may hold one that was killed (dead network disk): it is left to init then.
   pollfd fd{process_.get(), POLLIN, 0};
-  const TimePoint deadline = std::chrono::steady_clock::now() + kKillLimit;
-  while (::poll(&fd, 1, milliseconds_until(deadline)) < 0 && errno == EINTR) {
+  const Wait gone("its end", kProcess, std::chrono::steady_clock::now() + kKillLimit);
+  while (gone.poll({&fd, 1}) < 0 && errno == EINTR) {
   }
   (void)::waitpid(pid_, &status, WNOHANG);
   pid_ = -1;
@@ -296,7 +296,8 @@ int PythonProcess::end() {
 bool PythonProcess::runs() {
   if (pid_ < 0) return false;
   pollfd fd{channel_.get(), POLLIN, 0};
-  if (::poll(&fd, 1, 0) == 0) return true;
+  const Wait look("what it says unasked", kProcess, std::chrono::steady_clock::now());
+  if (look.poll({&fd, 1}) == 0) return true;
   (void)end();  // it has ended, or speaks unasked
   return false;
 }

@@ -1,12 +1,12 @@
 #include "rollout/rewards/http_verifier.hpp"
 
 #include <chrono>
-#include <condition_variable>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <stop_token>
 
+#include "messages/waits.hpp"
 #include "rollout/http/http_post.hpp"
 #include "rollout/rewards/python_verifier.hpp"
 
@@ -69,8 +69,9 @@ class HttpVerifier final : public Verifier {
   static bool pause(milliseconds time, const std::stop_token& stop) {
     std::mutex mutex;
     std::unique_lock lock(mutex);
-    std::condition_variable_any stopped;
-    stopped.wait_for(lock, stop, time, [] { return false; });
+    Condition stopped;
+    Wait("its next attempt", "itself", std::chrono::steady_clock::now() + time)
+        .on(stopped, lock, stop, [] { return false; });
     return !stop.stop_requested();
   }
 

@@ -13,8 +13,8 @@ namespace tracewise {
 // Over a head, a generator node gen0 and a tracer node trace0.
 class EndlessRun {
  public:
-  explicit EndlessRun(const Task& task)
-      : task_(task), root_(task / "run"), process_(words(), task / "launch") {
+  explicit EndlessRun(const Task& task, const Words& sets = {})
+      : task_(task), root_(task / "run"), process_(words(sets), task / "launch") {
     const bool begun = wait_until([&] { return steps() >= 1; });
     INFO(process_.out() << process_.err());
     REQUIRE(begun);
@@ -49,11 +49,16 @@ class EndlessRun {
   }
 
  private:
-  Words words() const {
-    Words words = task_.train(
-        "run", {"run.generators=1", "optimizer.schedule=constant", "cluster.topology=local",
-                "run.steps=100000", "checkpoint.keep_last=3", "cluster.head.tracers=0",
-                "cluster.nodes=[{name=\"gen0\",generators=1},{name=\"trace0\",tracers=1}]"});
+  Words words(const Words& sets) const {
+    Words all = {"run.generators=1",
+                 "optimizer.schedule=constant",
+                 "cluster.topology=local",
+                 "run.steps=100000",
+                 "checkpoint.keep_last=3",
+                 "cluster.head.tracers=0",
+                 "cluster.nodes=[{name=\"gen0\",generators=1},{name=\"trace0\",tracers=1}]"};
+    all.insert(all.end(), sets.begin(), sets.end());
+    Words words = task_.train("run", all);
     words[1] = "launch";
     return words;
   }

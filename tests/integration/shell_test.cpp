@@ -136,12 +136,12 @@ TEST_CASE("a run in one process is looked into, stopped and resumed, and its fol
   std::string said;
   const bool named = wait_until([&] {
     said = run_tracewise({"shell", root, "-c", "why"}).out;
-    return contains(said, "tracer 0 (head) waits for the verifier: verdicts");
+    return contains(said, "tracer 0 (head) waits for verifier of tracer 0: verdicts");
   });
   INFO(said << process.err());
   REQUIRE(named);
   CHECK(said.starts_with("coordinator (head) waits for tracer 0: groups of tracer 0"));
-  CHECK(contains(said, "the verifier is no actor of the run"));
+  CHECK(contains(said, "the Python process is no actor of the run"));
 
   const Finished unsure = run_tracewise({"shell", root, "-c", "stop"});
   CHECK(unsure.exit_code == 2);

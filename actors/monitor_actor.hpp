@@ -1,0 +1,49 @@
+// The monitor's shell around the watchdog: looks at the head's actors four times a
+// second and asks all nodes' inspectors twice, and tells what stalls the run. It waits for nobody.
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "actors/shell.hpp"
+#include "actors/watchdog.hpp"
+
+namespace tracewise {
+
+struct MonitorSetup {
+  SupervisorActor supervisor;
+  std::string head;  // the head's name
+};
+
+class MonitorShell final : public Shell<MonitorActor> {
+ public:
+  MonitorShell(caf::actor_config& config, ShellContext context, MonitorSetup setup)
+      : Shell(config, std::move(context)), setup_(std::move(setup)) {}
+
+ protected:
+  behavior_type make_behavior() override;
+  void let_go() override { setup_.supervisor = SupervisorActor{}; }
+
+ private:
+  void ask_nodes();
+  void ask_actors(const std::vector<NodeInspector>& inspectors);
+  void look();
+
+  // What a node's inspector said last.
+  struct Heard {
+    std::vector<ActorStatus> actors;
+    TimePoint at;
+    bool asked = false;  // and has not answered yet
+  };
+
+  MonitorSetup setup_;
+  std::vector<NodeStatus> nodes_;       // without their actors; the head first
+  std::map<std::string, Heard> heard_;  // by node, without the head
+  int looks_ = 0;
+  bool asked_ = false;  // the supervisor has not answered yet
+  Watchdog watchdog_;
+};
+
+}  // namespace tracewise
