@@ -15,6 +15,7 @@ constexpr const char* kNodes = "nodes";
 constexpr const char* kActors = "actors";
 constexpr const char* kDrain = "drain";
 constexpr const char* kStop = "stop";
+constexpr const char* kOrder = "order";
 
 std::string text_of(const json& j, int indent = -1) {
   return j.dump(indent, ' ', false, json::error_handler_t::replace);
@@ -121,8 +122,35 @@ const char* name_of(ControlRequest::Kind kind) {
       return kDrain;
     case ControlRequest::Kind::kStop:
       return kStop;
+    case ControlRequest::Kind::kOrder:
+      return kOrder;
   }
   return kNodes;
+}
+
+const char* order_name(RunOrder::Kind kind) {
+  switch (kind) {
+    case RunOrder::Kind::kPause:
+      return "pause";
+    case RunOrder::Kind::kResume:
+      return "resume";
+    case RunOrder::Kind::kCheckpoint:
+      return "checkpoint";
+    case RunOrder::Kind::kEvaluate:
+      return "eval";
+    case RunOrder::Kind::kStopAfter:
+      return "stop_after";
+  }
+  return "";
+}
+
+RunOrder order_of(const json& j) {
+  using Kind = RunOrder::Kind;
+  const Kind kind = named<Kind>(
+      j.at("kind"),
+      {Kind::kPause, Kind::kResume, Kind::kCheckpoint, Kind::kEvaluate, Kind::kStopAfter},
+      order_name);
+  return {kind, j.at("step")};
 }
 
 ControlAnswer answer_of(const json& j) {
@@ -135,7 +163,10 @@ ControlAnswer answer_of(const json& j) {
 }  // namespace
 
 std::string to_text(const ControlRequest& request) {
-  return text_of({{"ask", name_of(request.kind)}, {"node", request.node}});
+  json j = {{"ask", name_of(request.kind)}, {"node", request.node}};
+  if (request.kind == ControlRequest::Kind::kOrder)
+    j[kOrder] = {{"kind", order_name(request.order.kind)}, {"step", request.order.step}};
+  return text_of(j);
 }
 
 std::string to_text(const ControlAnswer& answer) {
@@ -153,9 +184,11 @@ Result<ControlRequest> control_request(std::string_view text) {
     const json j = json::parse(text);
     const std::string asked = j.at("ask");
     if (asked == kNodes) return ControlRequest{};
-    if (asked == kActors) return ControlRequest{ControlRequest::Kind::kActors, ""};
-    if (asked == kStop) return ControlRequest{ControlRequest::Kind::kStop, ""};
-    if (asked == kDrain) return ControlRequest{ControlRequest::Kind::kDrain, j.at("node")};
+    if (asked == kActors) return ControlRequest{ControlRequest::Kind::kActors, "", {}};
+    if (asked == kStop) return ControlRequest{ControlRequest::Kind::kStop, "", {}};
+    if (asked == kDrain) return ControlRequest{ControlRequest::Kind::kDrain, j.at("node"), {}};
+    if (asked == kOrder)
+      return ControlRequest{ControlRequest::Kind::kOrder, "", order_of(j.at(kOrder))};
   } catch (const json::exception&) {
     // Told below, as is a request that is well formed but unknown.
   }

@@ -9,6 +9,7 @@
 
 #include "actors/membership.hpp"
 #include "actors/node_registry.hpp"
+#include "actors/run_order.hpp"
 #include "actors/seat.hpp"
 #include "messages/result.hpp"
 
@@ -47,9 +48,11 @@ struct ControlRequest {
     kActors,  // the same, and what the actors of each node do and wait for
     kDrain,   // let `node` finish what it has and leave; answered at once
     kStop,    // end the run with a checkpoint, as a signal to it does; answered at once
+    kOrder,   // `order`, to the coordinator
   };
   Kind kind = Kind::kNodes;
   std::string node;
+  RunOrder order;
   bool operator==(const ControlRequest&) const = default;
 };
 

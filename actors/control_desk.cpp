@@ -42,6 +42,7 @@ ControlAnswer ControlDesk::carry_out(const std::string& request, const std::stri
     return before;
   }
   if (asked.kind == ControlRequest::Kind::kDrain) TW_TRY(drain(asked.node));
+  if (asked.kind == ControlRequest::Kind::kOrder) TW_TRY(order(asked.order));
   return nodes();
 }
 
@@ -50,6 +51,13 @@ Result<void> ControlDesk::drain(const std::string& node) const {
     return bad_input("the head cannot be drained; a signal to its launcher stops the run");
   TW_ASSIGN(const Outcome outcome,
             answer_of<Outcome>(*system_, "supervisor", supervisor_, drain_atom::value, node));
+  if (!outcome.ok) return to_error(outcome);
+  return {};
+}
+
+Result<void> ControlDesk::order(const RunOrder& order) const {
+  TW_ASSIGN(const Outcome outcome,
+            answer_of<Outcome>(*system_, "coordinator", coordinator_, order_atom::value, order));
   if (!outcome.ok) return to_error(outcome);
   return {};
 }

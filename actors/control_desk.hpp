@@ -31,6 +31,7 @@ class ControlDesk {
   ControlAnswer nodes() const;
   ControlAnswer actors() const;
   Result<void> drain(const std::string& node) const;
+  Result<void> order(const RunOrder& order) const;
 
   caf::actor_system* system_;
   SupervisorActor supervisor_;

@@ -4,6 +4,8 @@
 #include <map>
 #include <string>
 
+#include "actors/timeline.hpp"
+
 namespace tracewise {
 
 CoordinatorShell::behavior_type CoordinatorShell::make_behavior() {
@@ -13,6 +15,7 @@ CoordinatorShell::behavior_type CoordinatorShell::make_behavior() {
                                    setup_.books.get(), setup_.wall_time, now());
   return {
       [this](start_atom) {
+        committed_ = now();
         run(control_->begin(now()));
         look_at_time();
       },
@@ -40,7 +43,12 @@ CoordinatorShell::behavior_type CoordinatorShell::make_behavior() {
       [this](refused_atom, const std::vector<GroupKey>& keys) {
         run(control_->on_refused(keys, now()));
       },
-      [this](const Commit& commit) { run(control_->on_commit(commit, now())); },
+      [this](const Commit& commit) {
+        services().registry.add_span(kRunActor, "step " + std::to_string(commit.step), committed_,
+                                     now());
+        committed_ = now();
+        run(control_->on_commit(commit, now()));
+      },
       [this](lost_atom, const Seat& seat, const std::string& reason, bool blame) {
         run(control_->on_lost(seat, reason, blame, now()));
       },
@@ -48,6 +56,16 @@ CoordinatorShell::behavior_type CoordinatorShell::make_behavior() {
       [this](status_atom) {
         seen();
         return control_->dispatcher().work();
+      },
+      [this](order_atom, const RunOrder& order) {
+        const Result<void> possible = control_->check(order);
+        if (!possible.ok()) {
+          seen();
+          return to_outcome(possible);
+        }
+        services().tell(EventKind::kOperator, "operator", to_string(order));
+        run(control_->on_order(order, now()));
+        return Outcome{};
       },
       [this](stop_atom) {
         services().log->info("coordinator: a stop was asked for");

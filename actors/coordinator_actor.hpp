@@ -41,7 +41,8 @@ class CoordinatorShell final : public Shell<CoordinatorActor> {
   CoordinatorSetup setup_;
   std::unique_ptr<RunControl> control_;
   TimePoint last_progress_{};
-  std::set<Seat> shown_;  // whose groups the inspector is told to be waited for
+  TimePoint committed_{};  // the step before
+  std::set<Seat> shown_;   // whose groups the inspector is told to be waited for
 };
 
 }  // namespace tracewise

@@ -16,9 +16,15 @@ class InspectorShell final : public Shell<InspectorActor> {
   behavior_type make_behavior() override {
     set_state("idle");
     return {[this](status_atom) {
-      seen();
-      return services().registry.status(now());
-    }};
+              seen();
+              return services().registry.status(now());
+            },
+            [this](inspect_atom) {
+              seen();
+              const TimePoint time = now();
+              return InspectorReport{services().registry.status(time),
+                                     services().registry.take_spans(time)};
+            }};
   }
 };
 

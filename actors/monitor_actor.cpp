@@ -17,6 +17,12 @@ constexpr milliseconds kAnswer{2000};
 
 MonitorShell::behavior_type MonitorShell::make_behavior() {
   set_state("watching");
+  auto timeline = Timeline::open(setup_.timeline, Database::Mode::kReadWrite);
+  if (timeline.ok()) {
+    timeline_ = std::move(*timeline);
+  } else {
+    services().log->warn("there is no timeline: " + timeline.error().message);
+  }
   delayed_send(self(), kPause, tick_atom::value);
   return {[this](tick_atom) {
     seen();
@@ -24,6 +30,22 @@ MonitorShell::behavior_type MonitorShell::make_behavior() {
     if (looks_++ % kLooks == 0) ask_nodes();
     delayed_send(self(), kPause, tick_atom::value);
   }};
+}
+
+// What the head's actors did last would be missed otherwise.
+void MonitorShell::let_go() {
+  keep(setup_.head, services().registry.take_spans(now()));
+  timeline_.reset();
+  setup_.supervisor = SupervisorActor{};
+}
+
+void MonitorShell::keep(const std::string& node, const std::vector<Span>& spans) {
+  if (timeline_ == nullptr) return;
+  const double time = setup_.wall_time + std::chrono::duration<double>(now() - begun_).count();
+  const Result<void> kept = timeline_->add(node, spans, time);
+  if (kept.ok()) return;
+  services().log->warn("the timeline ends here: " + kept.error().message);
+  timeline_.reset();
 }
 
 void MonitorShell::ask_nodes() {
@@ -51,10 +73,11 @@ void MonitorShell::ask_actors(const std::vector<NodeInspector>& inspectors) {
     there.insert(inspector.node);
     Heard& heard = heard_[inspector.node];
     if (std::exchange(heard.asked, true)) continue;
-    request(inspector.actor, kAnswer, status_atom::value)
+    request(inspector.actor, kAnswer, inspect_atom::value)
         .then(
-            [this, node = inspector.node](std::vector<ActorStatus>& actors) {
-              heard_[node] = {std::move(actors), now(), false};
+            [this, node = inspector.node](InspectorReport& report) {
+              keep(node, report.spans);
+              heard_[node] = {std::move(report.actors), now(), false};
             },
             [this, node = inspector.node](caf::error&) { heard_[node].asked = false; });
   }
@@ -68,6 +91,7 @@ void MonitorShell::look() {
   std::vector<NodeStatus> nodes = nodes_;
   if (nodes.empty()) nodes.emplace_back().node = setup_.head;
   nodes.front().actors = services().registry.status(time);
+  keep(setup_.head, services().registry.take_spans(time));
   for (NodeStatus& node : nodes) {
     if (node.node == setup_.head) continue;
     const auto heard = heard_.find(node.node);

@@ -199,7 +199,8 @@ void Node::spawn() {
   inspector_ = system.spawn<InspectorShell>(context("inspector", "inspector"));
   monitor_ = system.spawn<MonitorShell>(
       context("monitor", "monitor"),
-      MonitorSetup{supervisor_, gateway_ ? gateway_->address().name : "head"});
+      MonitorSetup{supervisor_, gateway_ ? gateway_->address().name : "head", folder_->timeline(),
+                   wall_time()});
   coordinator_ = system.spawn<CoordinatorShell, caf::detached>(
       context("coordinator", "coordinator"),
       CoordinatorSetup{parts_, books_, options_, wall_time()});

@@ -25,9 +25,9 @@ NodeConfig::NodeConfig() {
            std::vector<std::string>, std::vector<GroupKey>, std::vector<uint64_t>,
            std::vector<ProbeRequest>, std::vector<ProbeResult>, std::vector<Rollout>,
            std::vector<TracedRollout>, std::vector<GroupParcel>, std::vector<LoggedRollout>,
-           std::vector<ActorStatus>, Outcome, SaveRequest, SaveReply, Seat, EngineStats, Peers,
-           NodeAddress, NodeOffer, Welcome, Hired, RankMeeting, RankOffer, WeightsManifest,
-           std::vector<SampleGroup>>(*this);
+           std::vector<ActorStatus>, InspectorReport, Outcome, SaveRequest, SaveReply, Seat,
+           EngineStats, Peers, NodeAddress, NodeOffer, Welcome, Hired, RankMeeting, RankOffer,
+           WeightsManifest, std::vector<SampleGroup>>(*this);
 }
 
 }  // namespace tracewise

@@ -21,6 +21,7 @@ std::string in_seconds(double seconds) {
 void RegistryEntry::set_state(std::string_view state, TimePoint now) {
   const std::lock_guard lock(mutex_);
   if (state_ == state) return;
+  activity_.was(state_, now);
   state_ = state;
   state_since_ = now;
 }
@@ -29,6 +30,11 @@ void RegistryEntry::handled(uint64_t mailbox) {
   const std::lock_guard lock(mutex_);
   mailbox_ = mailbox;
   ++handled_;
+}
+
+void RegistryEntry::end_wait(std::string_view what, TimePoint now) {
+  if (const auto ended = waits_->end(what); ended && now - ended->since >= Activity::kLeast)
+    spans_->add(name_, std::string(what), ended->who, ended->since, now);
 }
 
 ActorStatus RegistryEntry::status(TimePoint now) const {
@@ -45,7 +51,7 @@ ActorStatus RegistryEntry::status(TimePoint now) const {
 std::shared_ptr<RegistryEntry> NodeRegistry::enlist(const std::string& name,
                                                     const std::string& role,
                                                     RegistryEntry::TimePoint now) {
-  auto entry = std::make_shared<RegistryEntry>(name, role, now);
+  auto entry = std::make_shared<RegistryEntry>(name, role, spans_, now);
   const std::lock_guard lock(mutex_);
   entries_[name] = entry;
   return entry;

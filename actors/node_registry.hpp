@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "actors/activity.hpp"
 #include "messages/waits.hpp"
 
 namespace tracewise {
@@ -32,8 +33,15 @@ class RegistryEntry {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  RegistryEntry(std::string name, std::string role, TimePoint now)
-      : name_(std::move(name)), role_(std::move(role)), state_("starting"), state_since_(now) {}
+  // `spans` hears what the actor did and waited for.
+  RegistryEntry(std::string name, std::string role, std::shared_ptr<SpanBuffer> spans,
+                TimePoint now)
+      : name_(std::move(name)),
+        role_(std::move(role)),
+        spans_(std::move(spans)),
+        state_("starting"),
+        state_since_(now),
+        activity_(spans_.get(), name_, state_, now) {}
 
   const std::string& name() const { return name_; }
 
@@ -45,7 +53,7 @@ class RegistryEntry {
   void begin_wait(std::string_view what, std::string_view who, TimePoint since, TimePoint until) {
     waits_->begin(what, who, since, until);
   }
-  void end_wait(std::string_view what) { waits_->end(what); }
+  void end_wait(std::string_view what, TimePoint now = std::chrono::steady_clock::now());
   // For a WaitsScope around the actor's handlers: there it waits and does not go on.
   const std::shared_ptr<Waits>& waits() const { return waits_; }
 
@@ -54,9 +62,11 @@ class RegistryEntry {
  private:
   const std::string name_;
   const std::string role_;
+  const std::shared_ptr<SpanBuffer> spans_;  // shared with the registry and its other entries
   mutable std::mutex mutex_;
   std::string state_;
   TimePoint state_since_;
+  Activity activity_;
   uint64_t mailbox_ = 0;
   uint64_t handled_ = 0;
   const std::shared_ptr<Waits> waits_ = std::make_shared<Waits>();  // shared with the scopes
@@ -74,6 +84,13 @@ class NodeRegistry {
   // actors of the role "thread".
   std::vector<ActorStatus> status(RegistryEntry::TimePoint now) const;
 
+  // What the actors did since the last call, and a stretch of somebody else's time.
+  std::vector<Span> take_spans(RegistryEntry::TimePoint now) { return spans_->take(now); }
+  void add_span(const std::string& actor, const std::string& name, RegistryEntry::TimePoint begin,
+                RegistryEntry::TimePoint end) {
+    spans_->add(actor, name, "", begin, end);
+  }
+
   // "generator 1: decoding for 12 s, waits for learner (weights version 5) for 3 s", for error
   // messages; empty for an unknown name.
   std::string describe(const std::string& name, RegistryEntry::TimePoint now) const;
@@ -81,6 +98,7 @@ class NodeRegistry {
  private:
   mutable std::mutex mutex_;
   std::map<std::string, std::weak_ptr<RegistryEntry>> entries_;
+  const std::shared_ptr<SpanBuffer> spans_ = std::make_shared<SpanBuffer>();  // with the entries
 };
 
 }  // namespace tracewise

@@ -183,6 +183,7 @@ Result<RunControl::Todo> RunControl::on_commit(const Commit& commit, TimePoint n
     return group_error("every group of step " + std::to_string(step_) + " failed", last_failure);
   }
   batch_since_.reset();
+  if (stop_after_ && step_ >= *stop_after_) return on_stop(now);
   TW_TRY(decide(now));
   return finish_event(now);
 }
@@ -230,7 +231,8 @@ Result<RunControl::Todo> RunControl::on_tick(TimePoint now) {
 
 // Hands out what can be sent. Nothing is sent any more once a stop was asked for.
 Result<RunControl::Todo> RunControl::finish_event(TimePoint now) {
-  if (!stop_until_ && !ended_) {
+  if (paused_) rest(now);
+  if (!stop_until_ && !ended_ && !paused_) {
     const auto limit = std::chrono::milliseconds(options_.deadlines.group_ms);
     todo_.issue = dispatcher_.dispatch(now, now + limit);
   }
@@ -270,6 +272,7 @@ Result<void> RunControl::decide(TimePoint now) {
 }
 
 Result<void> RunControl::admit(TimePoint now) {
+  if (paused_) return {};
   std::vector<Issue> issues;
   std::vector<GroupTask> tasks;
   uint64_t next_new = books_->ledger().issued();

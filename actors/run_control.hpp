@@ -25,6 +25,7 @@
 #include "actors/prompt_order.hpp"
 #include "actors/run_books.hpp"
 #include "actors/run_options.hpp"
+#include "actors/run_order.hpp"
 #include "actors/train_clock.hpp"
 #include "messages/records.hpp"
 #include "rollout/engine.hpp"
@@ -110,6 +111,9 @@ class RunControl {
   // `step` is the learner's, at which the checkpoint was taken.
   Result<Todo> on_saved(uint64_t step, const std::string& folder, TimePoint now);
   Result<Todo> on_stop(TimePoint now);
+  // Whether an operator's order can be carried out now; kBadInput says why not.
+  Result<void> check(const RunOrder& order) const;
+  Result<Todo> on_order(const RunOrder& order, TimePoint now);
   Result<Todo> on_tick(TimePoint now);  // deadlines
 
   Progress progress(TimePoint now) const;
@@ -133,6 +137,7 @@ class RunControl {
   Result<void> request_save(TimePoint now);
   void end(TimePoint now);
   bool quiet() const;
+  void rest(TimePoint now);
   bool finished(TimePoint now) const;
   bool eval_due(TimePoint now) const;
   bool save_due(bool finished) const;
@@ -177,6 +182,10 @@ class RunControl {
   bool best_unsaved_ = false;
   std::optional<uint64_t> saved_step_;
   std::optional<TimePoint> stop_until_;  // a stop was asked for: the checkpoint is there by then
+  bool paused_ = false;                  // by an operator
+  bool clock_stopped_ = false;           // by the pause, so that its end starts it again
+  bool eval_asked_ = false;              // by an operator
+  std::optional<uint64_t> stop_after_;
   bool ended_ = false;
 
   double last_commit_seconds_ = 0;

@@ -10,6 +10,7 @@
 //   checkpoints/best          -> step-N with the best accuracy (eval.best_set)
 //   evals/step-N.jsonl        outputs of the evaluation after step N (actors/eval_outputs.hpp)
 //   events.jsonl              what happened to the run (actors/event_log.hpp)
+//   timeline.db               who did what when (actors/timeline.hpp)
 //   logs/NODE.log
 //   lock                      held with flock; holds the pid of the process that uses the folder
 #pragma once
@@ -74,6 +75,7 @@ class RunFolder {
   std::filesystem::path metrics() const { return root_ / "metrics.jsonl"; }
   std::filesystem::path checkpoints() const { return root_ / "checkpoints"; }
   std::filesystem::path evals() const { return root_ / "evals"; }
+  std::filesystem::path timeline() const { return root_ / "timeline.db"; }
   std::filesystem::path events() const { return root_ / "events.jsonl"; }
   std::filesystem::path logs() const { return root_ / "logs"; }
 

@@ -43,6 +43,7 @@ bool RunControl::finished(TimePoint now) const {
 
 bool RunControl::eval_due(TimePoint now) const {
   if (eval_sets_->empty() || last_eval_step_ == step_) return false;
+  if (eval_asked_) return true;
   const EvalOptions& eval = options_.eval;
   if (finished(now) && eval.at_end) return true;
   if (step_ == 0) return eval.at_start;
@@ -56,6 +57,7 @@ bool RunControl::eval_due(TimePoint now) const {
 
 void RunControl::begin_eval(TimePoint now) {
   run_clock(false, now);
+  eval_asked_ = false;
   eval_ = std::make_unique<EvalRun>(*eval_sets_, options_.eval.sampling, version_);
   eval_since_ = now;
   for (GroupTask& task : eval_->tasks()) dispatcher_.push(std::move(task));
@@ -213,6 +215,7 @@ const char* RunControl::activity() const {
          : stop_until_ ? "stopping"
          : saving_     ? "writing a checkpoint"
          : eval_       ? "evaluating"
+         : paused_     ? "paused"
                        : "training";
 }
 

@@ -48,6 +48,7 @@ using join_atom = caf::atom_constant<caf::atom("join")>;        // a node wants 
 using ready_atom = caf::atom_constant<caf::atom("ready")>;      // a node can be given seats
 using leave_atom = caf::atom_constant<caf::atom("leave")>;      // a node says goodbye
 using drain_atom = caf::atom_constant<caf::atom("drain")>;      // finish what is there, then leave
+using order_atom = caf::atom_constant<caf::atom("order")>;      // an operator's, of the run
 using drained_atom = caf::atom_constant<caf::atom("drained")>;  // nothing is on its way through
 using ping_atom = caf::atom_constant<caf::atom("ping")>;        // the head is alive
 using pong_atom = caf::atom_constant<caf::atom("pong")>;        // so is a node
@@ -101,6 +102,12 @@ struct NodeOffer;
 
 // Whom to ask about a node's actors.
 struct NodeInspector;
+
+// What they do, and did since the last report.
+struct InspectorReport {
+  std::vector<ActorStatus> actors;
+  std::vector<Span> spans;
+};
 
 // What a node that wants to join is told.
 struct Welcome {
@@ -218,6 +225,7 @@ using CoordinatorActor =
                      caf::reacts_to<drain_atom, std::vector<Seat>>,
                      // Operator.
                      caf::replies_to<status_atom>::with<std::vector<SeatWork>>,
+                     caf::replies_to<order_atom, RunOrder>::with<Outcome>,
                      caf::reacts_to<stop_atom>, caf::reacts_to<tick_atom>>;
 
 // --- agent: one on each node but the head's; spawns actors there and shows that the node is alive
@@ -255,7 +263,9 @@ using MonitorActor = caf::typed_actor<caf::reacts_to<tick_atom>>;
 
 // --- inspector: one a node
 using InspectorActor =
-    caf::typed_actor<caf::replies_to<status_atom>::with<std::vector<ActorStatus>>>;
+    caf::typed_actor<caf::replies_to<status_atom>::with<std::vector<ActorStatus>>,
+                     // Monitor: likewise, and what they did since it asked last.
+                     caf::replies_to<inspect_atom>::with<InspectorReport>>;
 
 struct NodeOffer {
   NodeAddress address;

@@ -121,7 +121,7 @@ Outcome SupervisorShell::drain(const std::string& node) {
     return refuse("node " + node + " has the last " + role +
                   " of the run: without it the run would stand still; let another node join first");
   }
-  services().tell(EventKind::kNode, "supervisor", "node " + node + " is drained");
+  services().tell(EventKind::kOperator, "operator", "node " + node + " is drained");
   found->second.drained.emplace();
   const auto& seats = found->second.seats;
   send(peers_.coordinator, drain_atom::value, std::vector<Seat>(seats.begin(), seats.end()));

@@ -73,6 +73,7 @@ TRACEWISE_INSPECT(SaveRequest, x.state, x.best, x.keep_last, x.keep_best, x.dead
 TRACEWISE_INSPECT(SaveReply, x.outcome, x.step, x.folder)
 TRACEWISE_INSPECT(LoggedRollout, x.step, x.traced, x.advantages)
 TRACEWISE_INSPECT(GroupParcel, x.group, x.logged)
+TRACEWISE_INSPECT(RunOrder, x.kind, x.step)
 TRACEWISE_INSPECT(Seat, x.role, x.number)
 TRACEWISE_INSPECT(SeatWork, x.seat, x.in_flight, x.finished)
 TRACEWISE_INSPECT(NodeStatus, x.node, x.host, x.state, x.draining, x.reason, x.seats, x.actors,
@@ -84,6 +85,8 @@ TRACEWISE_INSPECT(EngineStats, x.sampled_tokens, x.prefilled_tokens, x.probe_tok
 TRACEWISE_INSPECT(WaitStatus, x.who, x.what, x.since_seconds, x.left_seconds)
 TRACEWISE_INSPECT(ActorStatus, x.name, x.role, x.state, x.state_seconds, x.mailbox, x.handled,
                   x.waits)
+TRACEWISE_INSPECT(Span, x.actor, x.name, x.awaited, x.began_seconds, x.ended_seconds)
+TRACEWISE_INSPECT(InspectorReport, x.actors, x.spans)
 TRACEWISE_INSPECT(SeatCounts, x.generators, x.tracers, x.builders, x.ranks)
 TRACEWISE_INSPECT(NodeAddress, x.name, x.host, x.port)
 TRACEWISE_INSPECT(NodeOffer, x.address, x.seats, x.agent, x.inspector)

@@ -32,6 +32,7 @@ constexpr Command kCommands[] = {
     {"shell", "looks into a run that goes on: who does what, who waits for whom", cmd_shell},
     {"drain", "lets a node finish what it has and leave its run", cmd_drain},
     {"report", "runs as one HTML page", cmd_report},
+    {"timeline", "who did what when in some steps of a run, for Perfetto", cmd_timeline},
     {"bench", "speed against references measured in the same run", cmd_bench},
     {"config", "every config key with its value and meaning", cmd_config},
     {"eval", "accuracy and response length on a prompt file", cmd_eval},

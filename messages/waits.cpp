@@ -78,10 +78,14 @@ void Waits::begin(std::string_view what, std::string_view who, TimePoint since, 
   entries_.push_back({0, std::string(what), std::string(who), since, until});
 }
 
-void Waits::end(std::string_view what) {
+std::optional<Waits::Ended> Waits::end(std::string_view what) {
   const std::lock_guard lock(mutex_);
-  std::erase_if(entries_,
-                [&](const Entry& entry) { return entry.number == 0 && entry.what == what; });
+  const auto found = std::ranges::find_if(
+      entries_, [&](const Entry& entry) { return entry.number == 0 && entry.what == what; });
+  if (found == entries_.end()) return {};
+  Ended ended{std::move(found->who), found->since};
+  entries_.erase(found);
+  return ended;
 }
 
 uint64_t Waits::push(std::string_view what, std::string_view who, TimePoint since,

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -35,7 +36,12 @@ class Waits {
   // Waits of an actor, which goes on meanwhile, are named by `what`; beginning one anew restarts
   // it.
   void begin(std::string_view what, std::string_view who, TimePoint since, TimePoint until);
-  void end(std::string_view what);
+  // What ended, if it had begun.
+  struct Ended {
+    std::string who;
+    TimePoint since;
+  };
+  std::optional<Ended> end(std::string_view what);
 
   // In the order of `what`.
   std::vector<WaitStatus> status(TimePoint now) const;

@@ -53,7 +53,7 @@ int cmd_drain(const Args& args) {
 
   const auto contact = find_run(run);
   if (!contact.ok()) return fail(contact.error());
-  const auto asked = ask_head(*contact, {ControlRequest::Kind::kDrain, node},
+  const auto asked = ask_head(*contact, {ControlRequest::Kind::kDrain, node, {}},
                               std::chrono::steady_clock::now() + kLimit);
   if (!asked.ok()) return fail(asked.error());
   std::printf("%s gets no new work\n", node.c_str());

@@ -32,6 +32,7 @@ int cmd_launch(const Args& args);
 int cmd_node(const Args& args);
 int cmd_nodes(const Args& args);
 int cmd_report(const Args& args);
+int cmd_timeline(const Args& args);
 int cmd_merge(const Args& args);
 int cmd_score(const Args& args);
 int cmd_shell(const Args& args);

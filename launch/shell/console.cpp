@@ -154,10 +154,21 @@ const std::vector<Console::Command>& Console::commands() {
       {"drain", "NODE", "lets a node finish what it has and leave",
        "It gets no new work from now on; nodes shows how far it is.\n  drain gen0", &Console::drain,
        1, &Console::node_names},
-      {"stop", "", "ends the run with a checkpoint; tracewise train --resume RUN goes on with it",
-       "As Ctrl-C does where it was started. It asks first; in scripts --yes is the answer.\n  "
-       "stop",
-       &Console::stop, 0, nullptr, true},
+      {"pause", "", "sends out nothing new; what is under way comes to its end",
+       "Training time stands still as soon as nothing is left to be done; resume ends it.\n  pause",
+       &Console::pause, 0, nullptr},
+      {"resume", "", "ends a pause", "  resume", &Console::resume, 0, nullptr},
+      {"checkpoint", "", "writes a checkpoint of the last step now, beside the training",
+       "Refused where the last step is in one already.\n  checkpoint", &Console::checkpoint, 0,
+       nullptr},
+      {"eval", "", "evaluates the weights once what is under way has come to its end",
+       "Nothing new is sent out until then; training goes on after it.\n  eval", &Console::evaluate,
+       0, nullptr},
+      {"stop", "[--after STEP]",
+       "ends the run with a checkpoint; tracewise train --resume RUN goes on with it",
+       "As Ctrl-C does where it was started. It asks first; in scripts --yes is the answer. With\n"
+       "--after the run goes on until that step is done.\n  stop\n  stop --after 120",
+       &Console::stop, 1, nullptr, true},
       {"help", "[COMMAND]", "all commands, or more about one", "  help why", &Console::help, 1,
        &Console::command_names},
   };
@@ -229,7 +240,7 @@ Result<std::string> Console::nodes(const Words&) const {
 }
 
 Result<std::string> Console::actors(const Words&) const {
-  TW_ASSIGN(const auto nodes, ask_({ControlRequest::Kind::kActors, ""}));
+  TW_ASSIGN(const auto nodes, ask_({ControlRequest::Kind::kActors, "", {}}));
   if (format_ == Format::kJson) return nodes_json(nodes);
   std::vector<std::vector<std::string>> rows = {
       {"node", "actor", "state", "for", "mailbox", "handled", "waits for"}};
@@ -253,7 +264,7 @@ Result<std::string> Console::actors(const Words&) const {
 }
 
 Result<std::string> Console::waits(const Words&) const {
-  TW_ASSIGN(auto nodes, ask_({ControlRequest::Kind::kActors, ""}));
+  TW_ASSIGN(auto nodes, ask_({ControlRequest::Kind::kActors, "", {}}));
   const std::vector<WaitLink> waits = WaitGraph(std::move(nodes)).waits();
   if (format_ == Format::kJson) {
     ordered_json list = ordered_json::array();
@@ -273,7 +284,7 @@ Result<std::string> Console::waits(const Words&) const {
 }
 
 Result<std::string> Console::why(const Words& words) const {
-  auto nodes = ask_({ControlRequest::Kind::kActors, ""});
+  auto nodes = ask_({ControlRequest::Kind::kActors, "", {}});
   if (!nodes.ok()) {
     const std::string last = view_.last_words();
     if (last.empty() || nodes.error().error_class != ErrorClass::kBadInput) return nodes.error();
@@ -304,19 +315,6 @@ Result<std::string> Console::why(const Words& words) const {
   return text;
 }
 
-Result<std::string> Console::drain(const Words& words) const {
-  if (words.empty()) return bad_input("drain needs the name of a node");
-  TW_ASSIGN(const auto nodes, ask_({ControlRequest::Kind::kDrain, words[0]}));
-  if (format_ == Format::kJson) return nodes_json(nodes);
-  return words[0] + " gets no new work; nodes shows when it has left\n";
-}
-
-Result<std::string> Console::stop(const Words&) const {
-  TW_ASSIGN(const auto nodes, ask_({ControlRequest::Kind::kStop, ""}));
-  if (format_ == Format::kJson) return nodes_json(nodes);
-  return std::string("the run writes a checkpoint and ends\n");
-}
-
 std::vector<std::string> Console::command_names() const {
   std::vector<std::string> names;
   for (const Command& command : commands()) names.emplace_back(command.name);
@@ -324,7 +322,7 @@ std::vector<std::string> Console::command_names() const {
 }
 
 std::vector<std::string> Console::actor_names() const {
-  auto nodes = ask_({ControlRequest::Kind::kActors, ""});
+  auto nodes = ask_({ControlRequest::Kind::kActors, "", {}});
   return nodes.ok() ? WaitGraph(std::move(*nodes)).names() : std::vector<std::string>();
 }
 

@@ -68,8 +68,14 @@ class Console {
   Result<std::string> actors(const Words& words) const;
   Result<std::string> waits(const Words& words) const;
   Result<std::string> why(const Words& words) const;
+  // That change what the run does (console_steer.cpp).
   Result<std::string> drain(const Words& words) const;
+  Result<std::string> pause(const Words& words) const;
+  Result<std::string> resume(const Words& words) const;
+  Result<std::string> checkpoint(const Words& words) const;
+  Result<std::string> evaluate(const Words& words) const;
   Result<std::string> stop(const Words& words) const;
+  Result<std::string> order(const RunOrder& order, const char* done) const;
   // Of the run's folder (console_folder.cpp).
   Result<std::string> ledger(const Words& words) const;
   Result<std::string> lineage(const Words& words) const;

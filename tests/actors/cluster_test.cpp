@@ -89,7 +89,7 @@ class Cluster {
     return control_answer(answer);
   }
   ControlAnswer drain(const std::string& node) {
-    return ask_as(kOperatorName, {ControlRequest::Kind::kDrain, node});
+    return ask_as(kOperatorName, {ControlRequest::Kind::kDrain, node, {}});
   }
   NodeStatus status(const std::string& node) {
     const auto nodes = ask_as(kOperatorName, {});

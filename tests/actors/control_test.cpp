@@ -6,13 +6,22 @@ namespace tracewise {
 namespace {
 
 TEST_CASE("what an operator asks and is told survives its way as text") {
-  const ControlRequest drain{ControlRequest::Kind::kDrain, "gen0"};
+  const ControlRequest drain{ControlRequest::Kind::kDrain, "gen0", {}};
   CHECK(control_request(to_text(drain)).value() == drain);
   CHECK(control_request(to_text(ControlRequest{})).value() == ControlRequest{});
-  const ControlRequest stop{ControlRequest::Kind::kStop, ""};
+  const ControlRequest stop{ControlRequest::Kind::kStop, "", {}};
   CHECK(control_request(to_text(stop)).value() == stop);
-  const ControlRequest actors{ControlRequest::Kind::kActors, ""};
+  const ControlRequest actors{ControlRequest::Kind::kActors, "", {}};
   CHECK(control_request(to_text(actors)).value() == actors);
+
+  for (const RunOrder& order : {RunOrder{RunOrder::Kind::kPause, 0},
+                                {RunOrder::Kind::kResume, 0},
+                                {RunOrder::Kind::kCheckpoint, 0},
+                                {RunOrder::Kind::kEvaluate, 0},
+                                {RunOrder::Kind::kStopAfter, 12}}) {
+    const ControlRequest request{ControlRequest::Kind::kOrder, "", order};
+    CHECK(control_request(to_text(request)).value() == request);
+  }
 
   std::vector<NodeStatus> nodes(3);
   nodes[0] = {"head", "h", NodeState::kReady, false, "", {{{Role::kBuilder, 0}, 2, 40}}, {}, ""};
@@ -33,7 +42,8 @@ TEST_CASE("what an operator asks and is told survives its way as text") {
 }
 
 TEST_CASE("a text that is no request or answer is refused") {
-  for (const char* text : {"", "{}", "nodes", R"({"ask":"halt"})", R"({"ask":"drain"})"}) {
+  for (const char* text : {"", "{}", "nodes", R"({"ask":"halt"})", R"({"ask":"drain"})",
+                           R"({"ask":"order","order":{"kind":"fly","step":1}})"}) {
     CHECK(control_request(text).error().message == "the head does not know this request");
   }
   for (const char* text : {"", "{}", R"({"nodes":[{}]})",

@@ -89,7 +89,8 @@ TEST_CASE("of the weights that are wanted while others come, the newest alone ar
   const auto receiver = std::make_shared<GatedReceiver>();
   Ends ends;
   WeightsFetcher fetcher(
-      receiver, [](const WeightsBuffer&) { return Result<void>(); }, [&] { ends.add(); });
+      "weights fetcher", receiver, [](const WeightsBuffer&) { return Result<void>(); },
+      [&] { ends.add(); });
   CHECK_FALSE(fetcher.take());
   fetcher.want(ready(1), kSoon);
   receiver->wait_begun(1);
@@ -114,7 +115,8 @@ TEST_CASE("weights that came are not forgotten when the next fetch finds its ver
   receiver->replace(2);
   Ends ends;
   WeightsFetcher fetcher(
-      receiver, [](const WeightsBuffer&) { return Result<void>(); }, [&] { ends.add(); });
+      "weights fetcher", receiver, [](const WeightsBuffer&) { return Result<void>(); },
+      [&] { ends.add(); });
   fetcher.want(ready(1), kSoon);
   ends.wait(1);
   fetcher.want(ready(2), kSoon);

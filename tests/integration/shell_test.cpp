@@ -27,6 +27,20 @@ json asked(const EndlessRun& run, const std::string& line) {
   return json::parse(finished.out);
 }
 
+// Whether a paused run has ended what was under way.
+bool rests(const json& all) {
+  for (const json& node : all["nodes"]) {
+    for (const json& seat : node["seats"])
+      if (seat["in_flight"] != 0) return false;
+    for (const json& actor : node["actors"]) {
+      const std::string state = actor["state"];
+      if (actor["name"] == "learner" && state != "idle") return false;
+      if (actor["name"] == "coordinator" && state != "paused") return false;
+    }
+  }
+  return true;
+}
+
 // A program on a terminal of its own, of which all that it shows is kept.
 class OnTerminal {
  public:
@@ -158,6 +172,58 @@ TEST_CASE("a run in one process is looked into, stopped and resumed, and its fol
   const Finished ledger = run_tracewise({"shell", root, "-c", "ledger"});
   CHECK(ledger.exit_code == 0);
   CHECK(contains(ledger.out, "issued "));
+}
+
+TEST_CASE("a run is paused, resumed, saved and ended after a step, and its events say who did it") {
+  const Task task;
+  EndlessRun run(task, {"checkpoint.every_steps=0"});
+  const auto order = [&](const std::string& line) {
+    return run_tracewise({"shell", run.root(), "--yes", "-c", line});
+  };
+  CHECK(contains(order("resume").err, "the run is not paused"));
+  REQUIRE(order("pause").exit_code == 0);
+  long steps = 0;
+  REQUIRE(wait_until([&] {
+    const long before = std::exchange(steps, run.steps());
+    return rests(asked(run, "ps")) && before == steps;
+  }));
+  // The learner is idle now, and the last step in no checkpoint.
+  CHECK(order("checkpoint").exit_code == 0);
+  CHECK(wait_until([&] {
+    return std::filesystem::exists(run.root() / "checkpoints" / ("step-" + std::to_string(steps)));
+  }));
+  CHECK(run.steps() == steps);
+  CHECK(contains(order("checkpoint").err, "is in a checkpoint already"));
+  CHECK(contains(order("stop --after x").err, "stop takes --after STEP, but there is '--after x'"));
+  const std::string last = std::to_string(steps + 3);
+  CHECK(order("stop --after " + last).exit_code == 0);
+  CHECK(order("resume").exit_code == 0);
+  CHECK(run.process().wait(std::chrono::seconds(60)) == 130);
+  CHECK(std::filesystem::exists(run.root() / "checkpoints" / ("step-" + last)));
+  const std::string events = slurp(run.root() / "events.jsonl");
+  for (const char* text : {"pause", "resume", "checkpoint"})
+    CHECK(contains(events, std::string(R"("kind":"operator","who":"operator","text":")") + text));
+  const auto trace = task / "trace.json";
+  const Finished traced =
+      run_tracewise({"timeline", run.root(), "--steps", "1.." + last, "--out", trace});
+  INFO(traced.err);
+  REQUIRE(traced.exit_code == 0);
+  std::set<std::string> seen;
+  const json events_of_steps = json::parse(slurp(trace))["traceEvents"];
+  for (const json& event : events_of_steps)
+    seen.insert(event["ph"] == "M" ? event["args"]["name"].get<std::string>()
+                                   : event["name"].get<std::string>());
+  for (const std::string& name :
+       {std::string("head"), std::string("gen0"), std::string("generator 0"),
+        std::string("learner"), std::string("training"), "step " + last}) {
+    INFO(name);
+    CHECK(seen.contains(name));
+  }
+  const Finished none = run_tracewise({"timeline", run.root(), "--steps", "9000", "--out", trace});
+  CHECK(none.exit_code == 2);
+  CHECK(contains(none.err, "it has step 1 to " + last));
+  CHECK(contains(events, "stop after step " + last));
+  CHECK(contains(events, "the run was stopped at step " + last));
 }
 
 TEST_CASE("the shell converses on a terminal, reads lines without one, and refuses in a sentence") {

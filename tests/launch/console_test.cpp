@@ -112,7 +112,7 @@ TEST_CASE("nodes and drain ask the head, and its refusals are told") {
   CHECK(head.run("nodes").value().find("gen0  ready    g     generator 1  3          7") !=
         std::string::npos);
   CHECK(head.run("drain gen0").value() == "gen0 gets no new work; nodes shows when it has left\n");
-  CHECK(head.asked.back() == ControlRequest{Kind::kDrain, "gen0"});
+  CHECK(head.asked.back() == ControlRequest{Kind::kDrain, "gen0", {}});
   CHECK(refusal(head.run("drain gen9")) == "no node gen9 works for the run");
   CHECK(refusal(head.run("drain")) == "drain needs the name of a node");
 }
@@ -159,7 +159,7 @@ TEST_CASE("commands, actors and nodes are completed") {
   CHECK(console.complete("w").words == Strings{"why", "waits", "watch"});
   CHECK(console.complete("watch 0.5 wh").words == Strings{"why"});
   CHECK(console.complete("watch why gene").words == Strings{"generator 1"});
-  CHECK(console.complete("").words.size() == 14);
+  CHECK(console.complete("").words.size() == 18);
   CHECK(console.complete("config optimizer.lr").words == Strings{"optimizer.lr"});
   const auto actors = console.complete("why generator");
   CHECK(actors.begun == "generator");
