@@ -19,6 +19,9 @@
 namespace tracewise {
 
 enum class EventKind : uint8_t { kRun, kNode, kActor, kStall, kCheckpoint, kEval, kOperator };
+inline constexpr EventKind kEventKinds[] = {
+    EventKind::kRun,        EventKind::kNode, EventKind::kActor,   EventKind::kStall,
+    EventKind::kCheckpoint, EventKind::kEval, EventKind::kOperator};
 const char* to_string(EventKind kind);  // "run", "node", ...
 
 // Any thread may call.

@@ -99,14 +99,12 @@ Result<std::vector<StepMetric>> RunStore::metrics(const std::string& name) {
   return metrics;
 }
 
-Result<std::vector<LoggedRollout>> RunStore::rollouts(Purpose purpose) {
+// Rows of step, record, advantages.
+Result<std::vector<LoggedRollout>> RunStore::read_rollouts(Statement get) {
   std::vector<LoggedRollout> rollouts;
-  TW_ASSIGN(Statement get, db_->prepare("SELECT step, record, advantages FROM rollouts WHERE "
-                                        "purpose = ? ORDER BY step, group_id, sample"));
-  get.bind(0, static_cast<int64_t>(purpose));
   while (true) {
     TW_ASSIGN(const bool row, get.step());
-    if (!row) break;
+    if (!row) return rollouts;
     LoggedRollout& logged = rollouts.emplace_back();
     logged.step = static_cast<uint64_t>(get.integer(0));
     TW_TRY(decode(get.text(1), logged.traced));
@@ -117,7 +115,21 @@ Result<std::vector<LoggedRollout>> RunStore::rollouts(Purpose purpose) {
                   logged.advantages.size() * sizeof(float));
     }
   }
-  return rollouts;
+}
+
+Result<std::vector<LoggedRollout>> RunStore::rollouts(Purpose purpose) {
+  TW_ASSIGN(Statement get, db_->prepare("SELECT step, record, advantages FROM rollouts WHERE "
+                                        "purpose = ? ORDER BY step, group_id, sample"));
+  get.bind(0, static_cast<int64_t>(purpose));
+  return read_rollouts(std::move(get));
+}
+
+Result<std::vector<LoggedRollout>> RunStore::rollouts_of(uint64_t group) {
+  TW_ASSIGN(Statement get,
+            db_->prepare("SELECT step, record, advantages FROM rollouts WHERE purpose = ? AND "
+                         "group_id = ? ORDER BY step, sample"));
+  get.bind(0, static_cast<int64_t>(Purpose::kTrain)).bind(1, group);
+  return read_rollouts(std::move(get));
 }
 
 }  // namespace tracewise

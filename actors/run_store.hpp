@@ -51,9 +51,12 @@ class RunStore {
   Result<std::vector<StepMetric>> metrics(const std::string& name);
   // Ascending by step, group and sample.
   Result<std::vector<LoggedRollout>> rollouts(Purpose purpose);
+  // Of one training group, ascending by step and sample.
+  Result<std::vector<LoggedRollout>> rollouts_of(uint64_t group);
 
  private:
   explicit RunStore(Database* db) : db_(db) {}
+  static Result<std::vector<LoggedRollout>> read_rollouts(Statement get);
   Database* db_;
 };
 

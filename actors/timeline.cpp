@@ -22,13 +22,13 @@ constexpr const char* kSchema = R"sql(
 }  // namespace
 
 Result<std::unique_ptr<Timeline>> Timeline::open(const std::filesystem::path& file,
-                                                 Database::Mode mode) {
+                                                 Database::Mode mode, uint64_t most) {
   std::error_code failure;
   if (mode == Database::Mode::kReadOnly && !std::filesystem::exists(file, failure))
     return bad_input(file.string() + ": the run has no timeline");
   TW_ASSIGN(auto db, Database::open(file, mode));
   if (mode == Database::Mode::kReadWrite) TW_TRY(db->execute(kSchema));
-  return std::unique_ptr<Timeline>(new Timeline(std::move(db)));
+  return std::unique_ptr<Timeline>(new Timeline(std::move(db), most));
 }
 
 Result<void> Timeline::add(const std::string& node, std::span<const Span> spans, double now) {
@@ -41,7 +41,9 @@ Result<void> Timeline::add(const std::string& node, std::span<const Span> spans,
       put.bind(4, std::string_view(span.name)).bind(5, std::string_view(span.awaited));
       TW_TRY(put.run());
     }
-    return {};
+    TW_ASSIGN(Statement forget, db_->prepare("DELETE FROM spans WHERE rowid <= (SELECT max(rowid) "
+                                             "FROM spans) - ?"));
+    return forget.bind(0, most_).run();
   });
 }
 

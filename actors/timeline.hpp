@@ -29,8 +29,10 @@ struct TimelineSpan {
 // Not thread-safe. Errors: kIo, kCorrupt.
 class Timeline {
  public:
+  // Of more than `most` spans the oldest are forgotten: a million are about 100 MB.
   [[nodiscard]] static Result<std::unique_ptr<Timeline>> open(const std::filesystem::path& file,
-                                                              Database::Mode mode);
+                                                              Database::Mode mode,
+                                                              uint64_t most = 1'000'000);
 
   // `now`: when the spans were told of, in seconds since 1970.
   [[nodiscard]] Result<void> add(const std::string& node, std::span<const Span> spans, double now);
@@ -40,8 +42,9 @@ class Timeline {
   [[nodiscard]] Result<std::vector<TimelineSpan>> steps(uint64_t first, uint64_t last);
 
  private:
-  explicit Timeline(std::unique_ptr<Database> db) : db_(std::move(db)) {}
+  Timeline(std::unique_ptr<Database> db, uint64_t most) : db_(std::move(db)), most_(most) {}
   std::unique_ptr<Database> db_;
+  const uint64_t most_;
 };
 
 // Trace events as Perfetto and chrome://tracing open them: a process for each node, a thread for

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -21,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds kLimit{10};
+constexpr double kLook = 0.25;  // seconds between two looks at a log that is followed
 constexpr size_t kLongestLine = 64 << 10;
 
 // $XDG_STATE_HOME/tracewise/shell_history; empty where nobody has a home.
@@ -50,23 +52,56 @@ int print_answer(const Console& console, const std::string& line) {
   return printed.ok() ? kExitDone : fail(printed.error());
 }
 
-// Until Ctrl-C, which is then no signal but an answer.
+// While it lives, Ctrl-C is no signal but an answer.
+class InterruptHeld {
+ public:
+  InterruptHeld() {
+    sigemptyset(&interrupt_);
+    sigaddset(&interrupt_, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &interrupt_, &before_);
+  }
+  ~InterruptHeld() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  InterruptHeld(const InterruptHeld&) = delete;
+  InterruptHeld& operator=(const InterruptHeld&) = delete;
+
+  // Waits so long for it.
+  bool within(double seconds) const {
+    const auto whole = static_cast<time_t>(seconds);
+    const timespec pause{whole, static_cast<long>((seconds - static_cast<double>(whole)) * 1e9)};
+    return sigtimedwait(&interrupt_, nullptr, &pause) == SIGINT;
+  }
+
+ private:
+  sigset_t interrupt_, before_;
+};
+
+// Until Ctrl-C.
 int watch(const Console& console, const Watch& watch) {
-  sigset_t interrupt, before;
-  sigemptyset(&interrupt);
-  sigaddset(&interrupt, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &interrupt, &before);
-  const auto whole = static_cast<time_t>(watch.seconds);
-  const timespec pause{whole,
-                       static_cast<long>((watch.seconds - static_cast<double>(whole)) * 1e9)};
+  const InterruptHeld interrupt;
   const bool terminal = ::isatty(STDOUT_FILENO) != 0;
   int exit = kExitDone;
   do {
     if (terminal) std::fputs("\x1b[H\x1b[2J", stdout);
     exit = print_answer(console, watch.line);
-  } while (exit == kExitDone && sigtimedwait(&interrupt, nullptr, &pause) != SIGINT);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  } while (exit == kExitDone && !interrupt.within(watch.seconds));
   return exit;
+}
+
+// A log from its last lines on, until Ctrl-C.
+int follow(const Console& console, const RunView& view, const std::string& name) {
+  const auto node = console.log_named(name);
+  if (!node.ok()) return fail(node.error());
+  std::ifstream file(view.log_file(*node), std::ios::binary | std::ios::ate);
+  const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : 0;
+  if (const int exit = print_answer(console, "log '" + *node + "'"); exit != kExitDone) return exit;
+  const InterruptHeld interrupt;
+  for (file.seekg(size);;) {
+    for (char bytes[4096]; file.read(bytes, sizeof bytes), file.gcount() > 0;)
+      std::fwrite(bytes, 1, static_cast<size_t>(file.gcount()), stdout);
+    file.clear();
+    if (const auto printed = flush_output(); !printed.ok()) return fail(printed.error());
+    if (interrupt.within(kLook)) return kExitDone;
+  }
 }
 
 // What cannot be taken back is asked about on the terminal; without one --yes has to say it.
@@ -82,11 +117,12 @@ Result<void> confirm(const std::string& line, bool yes) {
   return bad_input(line + " was not confirmed; nothing was done");
 }
 
-int carry_out(const Console& console, const std::string& line, bool yes) {
+int carry_out(const Console& console, const RunView& view, const std::string& line, bool yes) {
   if (line.size() > kLongestLine) {
     return fail(bad_input("a line of " + std::to_string(line.size()) + " bytes is no command; " +
                           std::to_string(kLongestLine) + " are the most"));
   }
+  if (const auto node = followed(line)) return follow(console, view, *node);
   const auto watched = watch_of(line);
   if (!watched.ok()) return fail(watched.error());
   if (*watched) {
@@ -98,7 +134,7 @@ int carry_out(const Console& console, const std::string& line, bool yes) {
   return confirmed.ok() ? print_answer(console, line) : fail(confirmed.error());
 }
 
-int converse(const Console& console, const std::string& run, bool yes) {
+int converse(const Console& console, const RunView& view, const std::string& run, bool yes) {
   auto terminal =
       Terminal::open("tracewise " + fs::path(run).filename().string() + "> ", history_file(),
                      [&console](const std::string& line) {
@@ -108,16 +144,16 @@ int converse(const Console& console, const std::string& run, bool yes) {
   if (!terminal.ok()) return fail(terminal.error());
   while (const auto line = (*terminal)->line()) {
     if (leaves(*line)) return kExitDone;
-    (void)carry_out(console, *line, yes);  // what fails is told; the conversation goes on
+    (void)carry_out(console, view, *line, yes);  // what fails is told; the conversation goes on
   }
   std::fputs("\n", stdout);
   return kExitDone;
 }
 
 // A script's lines end at the first that fails.
-int read_lines(const Console& console, bool yes) {
+int read_lines(const Console& console, const RunView& view, bool yes) {
   for (std::string line; std::getline(std::cin, line) && !leaves(line);) {
-    if (const int exit = carry_out(console, line, yes); exit != kExitDone) return exit;
+    if (const int exit = carry_out(console, view, line, yes); exit != kExitDone) return exit;
   }
   return kExitDone;
 }
@@ -149,23 +185,24 @@ int cmd_shell(const Args& args) {
     std::fprintf(stderr, "tracewise: %s; what its folder has can be asked\n",
                  contact.error().message.c_str());
   const bool colours = ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+  const RunView view(run);
   const Console console(
       [&run](const ControlRequest& request) -> ControlAnswer {
         // Looked up each time: a head that starts again is elsewhere.
         TW_ASSIGN(const RunContact now, find_run(run));
         return ask_head(now, request, std::chrono::steady_clock::now() + kLimit);
       },
-      RunView(run),
+      view,
       json      ? Console::Format::kJson
       : colours ? Console::Format::kColours
                 : Console::Format::kText);
   for (const std::string& line : lines) {
-    if (const int exit = carry_out(console, line, yes); exit != kExitDone) return exit;
+    if (const int exit = carry_out(console, view, line, yes); exit != kExitDone) return exit;
   }
   if (!lines.empty()) return kExitDone;
   if (::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0)
-    return converse(console, run, yes);
-  return read_lines(console, yes);
+    return converse(console, view, run, yes);
+  return read_lines(console, view, yes);
 }
 
 }  // namespace tracewise

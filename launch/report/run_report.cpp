@@ -10,6 +10,7 @@
 #include "launch/report/rollout_view.hpp"
 #include "launch/report/svg_chart.hpp"
 #include "launch/rollouts_file.hpp"
+#include "launch/run_tokenizer.hpp"
 
 namespace tracewise {
 namespace {
@@ -90,20 +91,6 @@ Result<std::vector<LoggedRollout>> last_rollouts(RunStore& store) {
 std::string name_of(const std::filesystem::path& run) {
   const std::filesystem::path whole = std::filesystem::absolute(run).lexically_normal();
   return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
-}
-
-// The tokenizer of the run's model: from where it was started, else from a checkpoint's copy.
-Result<std::unique_ptr<Tokenizer>> tokenizer_of(const std::filesystem::path& run) {
-  TW_ASSIGN(const Config config, load_config({{run / "config.toml"}, {}}));
-  const std::filesystem::path start = config.launch.model_dir;
-  auto tokenizer = load_tokenizer(start / "tokenizer.json");
-  std::error_code none;
-  for (std::filesystem::directory_iterator it(run / "checkpoints", none), end;
-       !tokenizer.ok() && !none && it != end; it.increment(none)) {
-    auto copy = load_tokenizer(it->path() / "model/tokenizer.json");
-    if (copy.ok()) return copy;
-  }
-  return tokenizer;
 }
 
 ReportRollout shown(const std::string& title, const RolloutView& view) {

@@ -3,23 +3,19 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <sstream>
 #include <utility>
 
 #include "actors/wait_graph.hpp"
 #include "launch/nearest.hpp"
 #include "launch/nodes_table.hpp"
+#include "launch/shell/json_text.hpp"
 #include "launch/text_table.hpp"
 
 namespace tracewise {
 namespace {
 
 using nlohmann::ordered_json;
-
-std::string text_of(const ordered_json& j) {
-  return j.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
-}
 
 std::string seconds_text(double seconds) {
   char text[32];
@@ -149,8 +145,15 @@ const std::vector<Console::Command>& Console::commands() {
        "  metrics train/accuracy", &Console::metrics, 1, &Console::metric_names},
       {"config", "[KEY]", "the run's config, a key or a group of keys of it",
        "  config advantage\n  config optimizer.lr", &Console::config, 1, &Console::key_names},
-      {"log", "[NODE]", "the last lines of a node's log; of the only one without a name",
-       "  log gen0", &Console::log, 1, &Console::log_names},
+      {"log", "[NODE] [-f]", "the last lines of a node's log; of the only one without a name",
+       "With -f also what is written from now on, until Ctrl-C.\n  log gen0\n  log gen0 -f",
+       &Console::log, 1, &Console::log_names},
+      {"events", "[KIND]", "what happened: nodes, stalls, checkpoints, an operator's orders",
+       "  events\n  events stall", &Console::events, 1, &Console::event_kinds},
+      {"show", "GROUP[/SAMPLE]", "logged rollouts of a group: steps with V_k, gain and advantage",
+       "Rollouts are those that were logged (run.log_rollouts); lineage names them.\n  show 12\n  "
+       "show 12/3",
+       &Console::show, 1, nullptr},
       {"drain", "NODE", "lets a node finish what it has and leave",
        "It gets no new work from now on; nodes shows how far it is.\n  drain gen0", &Console::drain,
        1, &Console::node_names},

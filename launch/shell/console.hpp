@@ -23,6 +23,10 @@ struct Watch {
 // Nothing: the line asks for something else. kBadInput: no command behind it, or an odd interval.
 [[nodiscard]] Result<std::optional<Watch>> watch_of(const std::string& line);
 
+// "log [NODE] -f": the node, empty where there is only one. Nothing: the line asks for something
+// else.
+std::optional<std::string> followed(const std::string& line);
+
 class Console {
  public:
   // Asks the run's head; blocks for as long as it has a deadline for.
@@ -43,6 +47,8 @@ class Console {
   };
   // Whether the line asks for what cannot be taken back.
   static bool is_dangerous(const std::string& line);
+  // The node of the log that `name` means: itself, or the only one where it is empty. kBadInput.
+  [[nodiscard]] Result<std::string> log_named(const std::string& name) const;
 
   // Commands, or the names of actors and nodes where a command takes one. Asks the head for those.
   Completion complete(const std::string& line) const;
@@ -82,6 +88,9 @@ class Console {
   Result<std::string> metrics(const Words& words) const;
   Result<std::string> config(const Words& words) const;
   Result<std::string> log(const Words& words) const;
+  // Of the past (console_history.cpp).
+  Result<std::string> events(const Words& words) const;
+  Result<std::string> show(const Words& words) const;
 
   std::vector<std::string> command_names() const;
   std::vector<std::string> actor_names() const;
@@ -89,6 +98,7 @@ class Console {
   std::vector<std::string> metric_names() const;
   std::vector<std::string> key_names() const;
   std::vector<std::string> log_names() const;
+  std::vector<std::string> event_kinds() const;
 
   // A table whose rows may stand out, as the format allows.
   enum class Tone : uint8_t { kPlain, kHead, kWarn, kBad };

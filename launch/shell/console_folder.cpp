@@ -3,10 +3,10 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "launch/config_key.hpp"
 #include "launch/shell/console.hpp"
+#include "launch/shell/json_text.hpp"
 #include "launch/text_table.hpp"
 
 namespace tracewise {
@@ -16,10 +16,6 @@ using nlohmann::ordered_json;
 
 constexpr size_t kPoints = 60;    // of a metric's line
 constexpr size_t kLogLines = 40;  // fills a screen or two
-
-std::string text_of(const ordered_json& j) {
-  return j.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
-}
 
 std::string number(double value) {
   char text[32];
@@ -134,17 +130,24 @@ Result<std::string> Console::config(const Words& words) const {
   return view_.config(words.empty() ? "" : words[0]);
 }
 
+std::optional<std::string> followed(const std::string& line) {
+  const auto words = shell_words(line);
+  if (!words.ok() || words->size() < 2 || words->front() != "log" || words->back() != "-f")
+    return {};
+  return words->size() == 2 ? "" : words->at(1);
+}
+
+Result<std::string> Console::log_named(const std::string& name) const {
+  if (!name.empty()) return name;
+  const auto names = view_.logs();
+  if (names.size() == 1) return names.front();
+  std::string all;
+  for (const std::string& known : names) all += (all.empty() ? "" : ", ") + known;
+  return bad_input(names.empty() ? "the run has no logs" : "log needs one of " + all);
+}
+
 Result<std::string> Console::log(const Words& words) const {
-  std::string node = words.empty() ? "" : words[0];
-  if (words.empty()) {
-    const auto names = view_.logs();
-    if (names.size() != 1) {
-      std::string all;
-      for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
-      return bad_input(names.empty() ? "the run has no logs" : "log needs one of " + all);
-    }
-    node = names.front();
-  }
+  TW_ASSIGN(const std::string node, log_named(words.empty() ? "" : words[0]));
   return view_.log(node, kLogLines);
 }
 
@@ -162,5 +165,7 @@ std::vector<std::string> Console::key_names() const {
 }
 
 std::vector<std::string> Console::log_names() const { return view_.logs(); }
+
+std::vector<std::string> Console::event_kinds() const { return RunView::event_kinds(); }
 
 }  // namespace tracewise

@@ -1,15 +1,18 @@
 #include "launch/shell/run_view.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <fstream>
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "actors/event_log.hpp"
+#include "actors/run_store.hpp"
 #include "actors/sqlite.hpp"
 #include "launch/config.hpp"
 #include "launch/nearest.hpp"
+#include "launch/run_tokenizer.hpp"
 #include "messages/failure_name.hpp"
 
 namespace tracewise {
@@ -144,15 +147,61 @@ Result<std::string> RunView::config(const std::string& name) const {
                    (near.empty() ? std::string() : "; did you mean " + near + "?"));
 }
 
-std::string RunView::last_words() const {
+std::vector<std::string> RunView::event_kinds() {
+  std::vector<std::string> kinds;
+  for (const EventKind kind : kEventKinds) kinds.emplace_back(to_string(kind));
+  return kinds;
+}
+
+Result<std::vector<RunEvent>> RunView::events(const std::string& kind, size_t count) const {
+  const auto kinds = event_kinds();
+  if (!kind.empty() && std::ranges::find(kinds, kind) == kinds.end())
+    return bad_input("there are no events of kind " + kind + did_you_mean(kind, kinds));
   std::ifstream file(root_ / "events.jsonl");
-  std::string words;
+  std::deque<RunEvent> newest;
   for (std::string line; std::getline(file, line);) {
-    const auto event = nlohmann::json::parse(line, nullptr, false);  // a crash may have torn it
-    if (event.is_object() && event.value("kind", "") == to_string(EventKind::kRun))
-      words = event.value("text", "");
+    const auto event = nlohmann::json::parse(line, nullptr, false);
+    if (!event.is_object()) continue;  // a crash may have torn it
+    RunEvent read{event.value("time", 0.0), event.value("kind", ""), event.value("who", ""),
+                  event.value("text", "")};
+    if (!kind.empty() && read.kind != kind) continue;
+    newest.push_back(std::move(read));
+    if (newest.size() > count) newest.pop_front();
   }
-  return words;
+  return std::vector<RunEvent>(newest.begin(), newest.end());
+}
+
+Result<std::vector<LoggedView>> RunView::rollouts(uint64_t group,
+                                                  std::optional<uint32_t> sample) const {
+  TW_ASSIGN(const GroupLineage lineage, this->lineage(group));
+  std::string there;
+  for (const auto& logged : lineage.rollouts)
+    there += (there.empty() ? "" : ", ") + std::to_string(logged.sample);
+  const std::string name = "group " + std::to_string(group);
+  if (there.empty()) return bad_input("no rollout of " + name + " was logged (run.log_rollouts)");
+  TW_ASSIGN(const auto db, open_database(root_));
+  TW_ASSIGN(const auto store, RunStore::open(db.get(), Database::Mode::kReadOnly));
+  TW_ASSIGN(const auto logged, store->rollouts_of(group));
+  TW_ASSIGN(const auto tokenizer, tokenizer_of(root_));
+  std::vector<LoggedView> views;
+  for (const LoggedRollout& l : logged) {
+    if (sample && l.traced.rollout.sample != *sample) continue;
+    const std::vector<double> advantages(l.advantages.begin(), l.advantages.end());
+    views.push_back({l.step, make_view(l.traced, advantages, true, *tokenizer)});
+  }
+  if (views.empty())
+    return bad_input("sample " + std::to_string(*sample) + " of " + name +
+                     " was not logged; there are: " + there);
+  return views;
+}
+
+std::string RunView::last_words() const {
+  const auto last = events(to_string(EventKind::kRun), 1);
+  return last.ok() && !last->empty() ? last->front().text : "";
+}
+
+fs::path RunView::log_file(const std::string& node) const {
+  return root_ / "logs" / (node + ".log");
 }
 
 std::vector<std::string> RunView::logs() const {
@@ -172,7 +221,7 @@ Result<std::string> RunView::log(const std::string& node, size_t lines) const {
     for (const std::string& name : known) all += (all.empty() ? "" : ", ") + name;
     return bad_input("there is no log of " + node + "; there are: " + all);
   }
-  const fs::path path = root_ / "logs" / (node + ".log");
+  const fs::path path = log_file(node);
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) return io_error(path.string() + ": cannot be opened");
   const std::streamoff size = file.tellg();

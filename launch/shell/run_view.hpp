@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "launch/trace_view.hpp"
 #include "messages/result.hpp"
 
 namespace tracewise {
@@ -42,6 +44,17 @@ struct GroupLineage {
   std::vector<LoggedSample> rollouts;                      // those that were logged
 };
 
+// A line of RUN/events.jsonl (actors/event_log.hpp).
+struct RunEvent {
+  double time = 0;  // seconds since 1970
+  std::string kind, who, text;
+};
+
+struct LoggedView {
+  uint64_t step = 0;  // that it was trained in, or after which it was evaluated
+  RolloutView rollout;
+};
+
 class RunView {
  public:
   explicit RunView(std::filesystem::path root) : root_(std::move(root)) {}
@@ -58,6 +71,13 @@ class RunView {
   [[nodiscard]] Result<std::string> config(const std::string& name) const;
   // The last `lines` lines of a node's log.
   [[nodiscard]] Result<std::string> log(const std::string& node, size_t lines) const;
+  // The newest `count` events, of one kind where it is not empty, the oldest first.
+  [[nodiscard]] Result<std::vector<RunEvent>> events(const std::string& kind, size_t count) const;
+  static std::vector<std::string> event_kinds();
+  // The logged training rollouts of a group, or one of them.
+  [[nodiscard]] Result<std::vector<LoggedView>> rollouts(uint64_t group,
+                                                         std::optional<uint32_t> sample) const;
+  std::filesystem::path log_file(const std::string& node) const;
   // What the newest event of the run itself says: how it ended; empty where there is none.
   std::string last_words() const;
   std::vector<std::string> logs() const;  // nodes that have one

@@ -89,6 +89,23 @@ TEST_CASE("a timeline gives what overlaps some steps, on the clock of whoever he
         "the timeline has none of step 7 to 9; it has step 1 to 2");
 }
 
+TEST_CASE("of a long run the timeline has the newest spans alone") {
+  const TempDir dir;
+  auto timeline = Timeline::open(dir / "timeline.db", Database::Mode::kReadWrite, 3).value();
+  for (int step = 1; step <= 5; ++step) {
+    const double began = 100 - 2 * step;
+    REQUIRE(
+        timeline
+            ->add("head",
+                  std::vector<Span>{{"run", "step " + std::to_string(step), "", began, began - 2}},
+                  1000)
+            .ok());
+  }
+  CHECK(timeline->steps(1, 9)->size() == 3);
+  CHECK(timeline->steps(1, 2).error().message ==
+        "the timeline has none of step 1 to 2; it has step 3 to 5");
+}
+
 TEST_CASE("a trace has a process for each node, a thread for each actor, and waits beside them") {
   const std::vector<TimelineSpan> spans = {
       {100, 101, "head", "learner", "training", ""},

@@ -180,6 +180,7 @@ TEST_CASE("a run is paused, resumed, saved and ended after a step, and its event
   const auto order = [&](const std::string& line) {
     return run_tracewise({"shell", run.root(), "--yes", "-c", line});
   };
+  Process follower({TRACEWISE_BINARY, "shell", run.root(), "-c", "log node -f"}, task / "follower");
   CHECK(contains(order("resume").err, "the run is not paused"));
   REQUIRE(order("pause").exit_code == 0);
   long steps = 0;
@@ -187,6 +188,9 @@ TEST_CASE("a run is paused, resumed, saved and ended after a step, and its event
     const long before = std::exchange(steps, run.steps());
     return rests(asked(run, "ps")) && before == steps;
   }));
+  CHECK(wait_until([&] { return contains(follower.out(), "pause"); }));
+  follower.signal(SIGINT);
+  CHECK(follower.wait(std::chrono::seconds(10)) == 0);
   // The learner is idle now, and the last step in no checkpoint.
   CHECK(order("checkpoint").exit_code == 0);
   CHECK(wait_until([&] {
@@ -219,6 +223,16 @@ TEST_CASE("a run is paused, resumed, saved and ended after a step, and its event
     INFO(name);
     CHECK(seen.contains(name));
   }
+  const std::string group =
+      std::to_string(run.count("SELECT max(group_id) FROM rollouts WHERE purpose = 0"));
+  const Finished shown = order("show " + group);
+  INFO(shown.err);
+  CHECK(shown.exit_code == 0);
+  CHECK(contains(shown.out, "group " + group + ", step "));
+  CHECK(contains(shown.out, "reward"));
+  CHECK(contains(order("show " + group + "/99").err, "was not logged; there are: "));
+  CHECK(contains(order("events operator").out, "stop after step " + last));
+
   const Finished none = run_tracewise({"timeline", run.root(), "--steps", "9000", "--out", trace});
   CHECK(none.exit_code == 2);
   CHECK(contains(none.err, "it has step 1 to " + last));

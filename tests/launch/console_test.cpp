@@ -159,7 +159,7 @@ TEST_CASE("commands, actors and nodes are completed") {
   CHECK(console.complete("w").words == Strings{"why", "waits", "watch"});
   CHECK(console.complete("watch 0.5 wh").words == Strings{"why"});
   CHECK(console.complete("watch why gene").words == Strings{"generator 1"});
-  CHECK(console.complete("").words.size() == 18);
+  CHECK(console.complete("").words.size() == 20);
   CHECK(console.complete("config optimizer.lr").words == Strings{"optimizer.lr"});
   const auto actors = console.complete("why generator");
   CHECK(actors.begun == "generator");

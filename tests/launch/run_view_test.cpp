@@ -3,6 +3,8 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "actors/ledger.hpp"
 #include "actors/run_store.hpp"
@@ -34,6 +36,7 @@ class RunOnDisk {
     std::filesystem::create_directory(dir_ / "logs");
     dir_.put("logs/node.log", "one\ntwo\nthree\n");
   }
+  const std::filesystem::path& path() const { return dir_.path(); }
   RunView view() const { return RunView(dir_.path()); }
   std::string run(const std::string& line, Console::Format format = Console::Format::kText) const {
     const auto answer = Console(nobody, view(), format).run(line);
@@ -100,6 +103,45 @@ TEST_CASE("config and log show what is asked for, and what there is instead") {
   CHECK(run.view().log("node", 9).value() == "one\ntwo\nthree\n");
   CHECK(run.run("log") == "one\ntwo\nthree\n");
   CHECK(run.run("log gen0") == "there is no log of gen0; there are: node");
+}
+
+TEST_CASE("events are told newest last, one kind alone where it is asked for, torn lines never") {
+  const RunOnDisk run;
+  CHECK(run.run("events") == "nothing has happened\n");
+  CHECK(run.view().last_words().empty());
+  std::ofstream(run.path() / "events.jsonl")
+      << R"({"time":1700000000.5,"kind":"run","who":"node","text":"the run ends: no space"})"
+         "\n"
+      << R"({"time":17)"
+         "\n"
+      << R"({"time":1700000001,"kind":"stall","who":"monitor","text":"overdue: x"})"
+         "\n";
+  const auto all = run.view().events("", 9).value();
+  REQUIRE(all.size() == 2);
+  CHECK(all[0].time == 1700000000.5);
+  CHECK(all[1].who == "monitor");
+  CHECK(run.view().events("", 1).value().front().text == "overdue: x");
+  CHECK(run.view().events("run", 9).value().front().text == "the run ends: no space");
+  CHECK(run.view().last_words() == "the run ends: no space");
+  CHECK(run.run("why") == "nobody runs it now; the last that was heard: the run ends: no space\n");
+  CHECK(run.run("events stal") == "there are no events of kind stal; did you mean stall?");
+  CHECK(nlohmann::json::parse(
+            run.run("events stall", Console::Format::kJson))["events"][0]["text"] == "overdue: x");
+}
+
+TEST_CASE("show refuses what was not logged, and says what was") {
+  const RunOnDisk run;
+  CHECK(run.run("show") == "show needs GROUP or GROUP/SAMPLE, but there is ''");
+  CHECK(run.run("show 1/x") == "show needs GROUP or GROUP/SAMPLE, but there is '1/x'");
+  CHECK(run.run("show 1") == "no rollout of group 1 was logged (run.log_rollouts)");
+  CHECK(run.run("show 9") == "the ledger has no group 9; groups 0 to 2 were issued");
+}
+
+TEST_CASE("a log is followed where the line says so") {
+  CHECK_FALSE(followed("log gen0"));
+  CHECK_FALSE(followed("ledger -f"));
+  CHECK(followed("log -f").value().empty());
+  CHECK(followed("log gen0 -f") == "gen0");
 }
 
 TEST_CASE("of a run that is over the folder can be asked and its actors cannot") {
