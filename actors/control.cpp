@@ -128,21 +128,7 @@ const char* name_of(ControlRequest::Kind kind) {
   return kNodes;
 }
 
-const char* order_name(RunOrder::Kind kind) {
-  switch (kind) {
-    case RunOrder::Kind::kPause:
-      return "pause";
-    case RunOrder::Kind::kResume:
-      return "resume";
-    case RunOrder::Kind::kCheckpoint:
-      return "checkpoint";
-    case RunOrder::Kind::kEvaluate:
-      return "eval";
-    case RunOrder::Kind::kStopAfter:
-      return "stop_after";
-  }
-  return "";
-}
+const char* order_name(RunOrder::Kind kind) { return to_string(kind); }
 
 RunOrder order_of(const json& j) {
   using Kind = RunOrder::Kind;
@@ -165,7 +151,7 @@ ControlAnswer answer_of(const json& j) {
 std::string to_text(const ControlRequest& request) {
   json j = {{"ask", name_of(request.kind)}, {"node", request.node}};
   if (request.kind == ControlRequest::Kind::kOrder)
-    j[kOrder] = {{"kind", order_name(request.order.kind)}, {"step", request.order.step}};
+    j[kOrder] = {{"kind", to_string(request.order.kind)}, {"step", request.order.step}};
   return text_of(j);
 }
 

@@ -20,7 +20,9 @@ struct RunOrder {
   bool operator==(const RunOrder&) const = default;
 };
 
-// As the shell spells it: "pause", "resume", "checkpoint", "eval", "stop after step 12".
+const char* to_string(
+    RunOrder::Kind kind);  // "pause", "resume", "checkpoint", "eval", "stop_after"
+// For people: likewise, and "stop after step 12".
 std::string to_string(const RunOrder& order);
 
 }  // namespace tracewise

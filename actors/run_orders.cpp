@@ -1,12 +1,13 @@
 // RunControl's side of an operator's orders.
 #include <string>
+#include <utility>
 
 #include "actors/run_control.hpp"
 
 namespace tracewise {
 
-std::string to_string(const RunOrder& order) {
-  switch (order.kind) {
+const char* to_string(RunOrder::Kind kind) {
+  switch (kind) {
     case RunOrder::Kind::kPause:
       return "pause";
     case RunOrder::Kind::kResume:
@@ -16,9 +17,14 @@ std::string to_string(const RunOrder& order) {
     case RunOrder::Kind::kEvaluate:
       return "eval";
     case RunOrder::Kind::kStopAfter:
-      return "stop after step " + std::to_string(order.step);
+      return "stop_after";
   }
   return "";
+}
+
+std::string to_string(const RunOrder& order) {
+  if (order.kind != RunOrder::Kind::kStopAfter) return to_string(order.kind);
+  return "stop after step " + std::to_string(order.step);
 }
 
 Result<void> RunControl::check(const RunOrder& order) const {

@@ -3,12 +3,24 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "actors/sqlite.hpp"
 #include "tests/integration/small_task.hpp"
 
 namespace tracewise {
+
+// The words of a run in folder "run", in one process, whose reward function never answers: its
+// rollouts wait for it until their time is over.
+inline Words hanging_verifier(const Task& task) {
+  std::ofstream(task / "reward.py") << "import time\n"
+                                       "def reward(response, answer):\n"
+                                       "    time.sleep(3600)\n";
+  return task.train(
+      "run", {"run.steps=100000", "verifier.kind=python",
+              "verifier.file=" + (task / "reward.py").string(), "verifier.timeout_ms=300000"});
+}
 
 // Over a head, a generator node gen0 and a tracer node trace0.
 class EndlessRun {

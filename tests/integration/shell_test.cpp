@@ -139,14 +139,7 @@ TEST_CASE(
 TEST_CASE("a run in one process is looked into, stopped and resumed, and its folder is left") {
   const Task task;
   const auto root = task / "run";
-  // A function that never answers: its rollouts wait for it until their time is over.
-  std::ofstream(task / "reward.py") << "import time\n"
-                                       "def reward(response, answer):\n"
-                                       "    time.sleep(3600)\n";
-  Process process(task.train("run", {"run.steps=100000", "verifier.kind=python",
-                                     "verifier.file=" + (task / "reward.py").string(),
-                                     "verifier.timeout_ms=300000"}),
-                  task / "train");
+  Process process(hanging_verifier(task), task / "train");
   std::string said;
   const bool named = wait_until([&] {
     said = run_tracewise({"shell", root, "-c", "why"}).out;

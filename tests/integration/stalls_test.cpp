@@ -93,13 +93,7 @@ class FrozenThreads {
 
 TEST_CASE("a verifier that hangs is named, down to the process that owes the reply") {
   const Task task;
-  std::ofstream(task / "reward.py") << "import time\n"
-                                       "def reward(response, answer):\n"
-                                       "    time.sleep(3600)\n";
-  Process process(task.train("run", {"run.steps=100000", "verifier.kind=python",
-                                     "verifier.file=" + (task / "reward.py").string(),
-                                     "verifier.timeout_ms=300000"}),
-                  task / "train");
+  Process process(hanging_verifier(task), task / "train");
   check_shell(task / "run", "A verifier hangs", "why");
 }
 
