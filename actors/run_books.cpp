@@ -27,8 +27,8 @@ Result<std::unique_ptr<RunBooks>> RunBooks::open(RunFolder& folder, bool resume,
                                                  double wall_time) {
   std::unique_ptr<RunBooks> books(new RunBooks(folder, options));
   TW_ASSIGN(books->db_, Database::open(folder.database(), Database::Mode::kReadWrite));
-  TW_ASSIGN(books->ledger_, Ledger::open(books->db_.get()));
   TW_ASSIGN(books->store_, RunStore::open(books->db_.get(), Database::Mode::kReadWrite));
+  TW_ASSIGN(books->ledger_, Ledger::open(books->db_.get()));
   TW_TRY(books->check_identity(folder, options, prompts, resume));
   books->start_.state.seed = options.seed;
   if (resume) TW_TRY(books->begin_resumed(folder));

@@ -1,5 +1,6 @@
 #include "actors/run_store.hpp"
 
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -8,6 +9,8 @@
 
 namespace tracewise {
 namespace {
+
+constexpr const char* kFormatKey = "format";
 
 constexpr const char* kSchema = R"sql(
   CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -30,8 +33,28 @@ std::string float_bytes(const std::vector<float>& values) {
 }  // namespace
 
 Result<std::unique_ptr<RunStore>> RunStore::open(Database* db, Database::Mode mode) {
-  if (mode == Database::Mode::kReadWrite) TW_TRY(db->execute(kSchema));
-  return std::unique_ptr<RunStore>(new RunStore(db));
+  std::unique_ptr<RunStore> store(new RunStore(db));
+  TW_TRY(store->check_format());
+  if (mode == Database::Mode::kReadOnly) return store;
+  TW_TRY(db->execute(kSchema));
+  TW_TRY(store->set_value(kFormatKey, std::to_string(kRunFormat)));
+  return store;
+}
+
+// Runs from before there was a number are of the first format.
+Result<void> RunStore::check_format() {
+  TW_ASSIGN(Statement table, db_->prepare("SELECT 1 FROM sqlite_master WHERE name = 'run'"));
+  TW_ASSIGN(const bool there, table.step());
+  if (!there) return {};  // a new one
+  TW_ASSIGN(const auto written, value(kFormatKey));
+  const std::string text = written.value_or("1");
+  uint64_t format = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), format);
+  if (failure != std::errc() || end != text.data() + text.size())
+    return corrupt(db_->file().string() + ": '" + text + "' is no format of a run");
+  if (format <= kRunFormat) return {};
+  return bad_input(db_->file().string() + ": a newer tracewise wrote this run, in format " + text +
+                   "; this one reads formats up to " + std::to_string(kRunFormat));
 }
 
 Result<void> RunStore::set_value(const std::string& key, const std::string& value) {

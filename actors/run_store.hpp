@@ -28,10 +28,14 @@ struct LoggedRollout {
   std::vector<float> advantages;  // [K] of each step's tokens; empty for evaluation
 };
 
+// What a build writes, and the newest that it reads.
+inline constexpr uint64_t kRunFormat = 1;
+
 // Not thread-safe. Writing calls belong into a transaction of the database; reading ones may use a
 // database opened read-only while another process writes. Errors: kIo, kCorrupt.
 class RunStore {
  public:
+  // kBadInput: a newer build wrote the folder, in a format that this one does not know.
   static Result<std::unique_ptr<RunStore>> open(Database* db, Database::Mode mode);
 
   Result<void> set_value(const std::string& key, const std::string& value);
@@ -56,6 +60,7 @@ class RunStore {
 
  private:
   explicit RunStore(Database* db) : db_(db) {}
+  Result<void> check_format();
   static Result<std::vector<LoggedRollout>> read_rollouts(Statement get);
   Database* db_;
 };

@@ -25,7 +25,9 @@ Result<std::unique_ptr<Database>> open_database(const fs::path& root) {
   std::error_code failure;
   if (!fs::exists(root / "run.db", failure))
     return bad_input(root.string() + ": there is no run in this folder");
-  return Database::open(root / "run.db", Database::Mode::kReadOnly);
+  TW_ASSIGN(auto db, Database::open(root / "run.db", Database::Mode::kReadOnly));
+  TW_TRY(RunStore::open(db.get(), Database::Mode::kReadOnly));  // a newer format is refused
+  return db;
 }
 
 // "name, count" rows.

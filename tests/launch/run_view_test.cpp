@@ -137,6 +137,25 @@ TEST_CASE("show refuses what was not logged, and says what was") {
   CHECK(run.run("show 9") == "the ledger has no group 9; groups 0 to 2 were issued");
 }
 
+TEST_CASE("a folder that a newer build wrote is refused, for reading and for writing") {
+  const RunOnDisk run;
+  CHECK(run.run("ledger").starts_with("issued "));
+  const auto refusal = [&](const std::string& format) {
+    const auto db = Database::open(run.path() / "run.db", Database::Mode::kReadWrite).value();
+    REQUIRE(
+        db->execute(("UPDATE run SET value = '" + format + "' WHERE key = 'format'").c_str()).ok());
+    const std::string said = RunStore::open(db.get(), Database::Mode::kReadWrite).error().message;
+    CHECK(run.run("ledger") == said);
+    CHECK(run.run("metrics") == said);
+    return said;
+  };
+  const std::string file = (run.path() / "run.db").string();
+  CHECK(refusal("2") == file +
+                            ": a newer tracewise wrote this run, in format 2; this one reads "
+                            "formats up to 1");
+  CHECK(refusal("x") == file + ": 'x' is no format of a run");
+}
+
 TEST_CASE("a log is followed where the line says so") {
   CHECK_FALSE(followed("log gen0"));
   CHECK_FALSE(followed("ledger -f"));
